@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from textwrap import fill
 from typing import Any, Literal
 
@@ -13,8 +14,10 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from scipy.special import xlogy
 
+from bayesgmm.analysis.contract import cluster_names
 from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.draws import Draws
+from bayesgmm.analysis.naming import read_names
 from bayesgmm.analysis.predictive import read_points
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import CLUSTER, OBS, features_of
@@ -26,16 +29,21 @@ By = Literal["overlap", "entropy"]
 _CUTOFF = 0.025  # Hennig (2010)
 _DRAWS = 400  # over which merged clusters are averaged
 _ALONE = 100  # draws that are merged on their own
+_LEAST_DROP = 0.01  # of the entropy for each observation of a pair (nats): a probability of 99.9 % has 0.008
+_RARE = 0.5  # agreement below which the groups are called in question
 
 
 @dataclass(frozen=True)
 class MergedClusters:
     """Result of :func:`merge_components`.
 
+    If the components have names (:func:`bayesgmm.rename_clusters`), tables and coordinates hold these. A merged cluster is
+    then called after its components, as in "short + tail"; :meth:`renamed` gives it another name.
+
     Attributes
     ----------
     groups : tuple of tuple of int
-        The components of each cluster, C of them, by their numbers in the tree.
+        The components of each cluster, C of them, by their places in the tree, from 0.
     steps : DataFrame
         One row for each merger that was considered, down to a single cluster: ``n_clusters`` after it, the ``pair`` that is
         merged, and ``overlap`` or ``entropy`` (the drop of the entropy) before it.
@@ -48,6 +56,8 @@ class MergedClusters:
         (K, K): in which share of the draws, each merged on its own, two components are in one cluster.
     counts : Series
         In which share of these draws there are so many clusters. If the number was given, it has that share 1.
+    agreement : float
+        In which share of these draws the groups are the same as ``groups``.
     """
 
     groups: tuple[tuple[int, ...], ...]
@@ -56,6 +66,7 @@ class MergedClusters:
     weights: pd.DataFrame
     together: pd.DataFrame
     counts: pd.Series
+    agreement: float
     _reading: Reading = field(repr=False)
 
     @property
@@ -92,15 +103,32 @@ class MergedClusters:
             found.append([each.mean(axis=0), *np.quantile(each, [tail, 1 - tail], axis=0)])
         names = ["grid"] if few.n_features == 1 else features_of(self._reading.tree)
         coords: dict[Any, Any] = {name: ("grid", column) for name, column in zip(names, rows.x.T, strict=True)}
-        coords |= {CLUSTER: range(len(self.groups)), "statistic": ["mean", "lower", "upper"]}
+        coords |= {CLUSTER: self.responsibilities[CLUSTER].values, "statistic": ["mean", "lower", "upper"]}
         return xr.DataArray(np.array(found), dims=(CLUSTER, "statistic", "grid"), coords=coords, name="density")
 
+    def renamed(self, names: Mapping[Any, str] | Sequence[str]) -> MergedClusters:
+        """The same result with these names of the clusters: one for each, or names by number, or by the present name."""
+        present = self.weights.index.tolist() if isinstance(self.weights.index[0], str) else None
+        called = read_names(names, len(self.groups), present, beside_noise="noise" in self.responsibilities)
+        weights = self.weights.set_axis(pd.Index(called, name=CLUSTER))
+        return replace(self, responsibilities=self.responsibilities.assign_coords({CLUSTER: called}), weights=weights)
+
     def __repr__(self) -> str:
-        k, c = len(self.together), len(self.groups)
-        of = "; ".join(f"cluster {i}: component{_s(each)} {_listed(each)}" for i, each in enumerate(self.groups))
-        agree = f"; draw by draw the rule gives {c} in {self.counts.get(c, 0.0):.0%} of the draws"
-        lines = [fill(f"{k} components in {c} cluster{_s(self.groups)} ({of}){agree}", 110, subsequent_indent="    ")]
-        return "\n".join([*lines, self.steps.to_string(index=False), self.weights.round(3).to_string()])
+        c, components, clusters = len(self.groups), self.together.index.tolist(), self.weights.index.tolist()
+        of = "; ".join(
+            f"{name if isinstance(name, str) else f'cluster {name}'}: component{_s(each)} {_listed(each, components)}"
+            for name, each in zip(clusters, self.groups, strict=True)
+        )
+        said = f"{len(components)} component{_s(components)} in {c} cluster{_s(self.groups)} ({of})"
+        if len(components) > 1:
+            said += (
+                f"; merged on their own, {self.agreement:.0%} of the draws give these groups, and "
+                f"{self.counts.get(c, 0.0):.0%} so many clusters"
+            )
+        if self.agreement < _RARE:
+            said += "; in most draws other components belong together, or labels switch (see .together, label_quality)"
+        steps = [self.steps.to_string(index=False)] if len(self.steps) else []
+        return "\n".join([fill(said, 110, subsequent_indent="    "), *steps, self.weights.round(3).to_string()])
 
 
 @np.errstate(under="ignore")
@@ -121,7 +149,8 @@ def merge_components(
         assigned to the other (the larger of the two directions; Hennig's "directly estimated misclassification
         probability"), as long as it is at least ``cutoff``. "entropy": merge the pair that lowers the entropy of the
         probabilities most; the number of clusters is where the entropy, over the number of merged observations, has its
-        bend (two lines fitted by least squares).
+        bend (two lines fitted by least squares). Pairs whose merger lowers the entropy by less than 0.01 for each of their
+        observations stay apart. A bend needs three components, and leaves at least two clusters.
     n_clusters : int, optional
         Merge until so many are left, whatever the criterion says.
     cutoff : float, optional
@@ -176,16 +205,22 @@ def merge_components(
         mean += r[:, :k] / len(few.w)
     mergers = _mergers(mean, rows.counts, by)
     groups = _groups(mergers, k, n_clusters or _number(mergers, k, by, limit))
+    names = cluster_names(reading.tree)
+    components = list(names or range(k))
+    clusters = [" + ".join(names[j] for j in group) for group in groups] if names else list(range(len(groups)))
     alone = [_mergers(r[:, :k], rows.counts, by) for r in _probabilities(draws.thinned(_ALONE), rows)]
     numbers = [n_clusters or _number(each, k, by, limit) for each in alone]
-    together = np.mean([_together(_groups(each, k, of), k) for each, of in zip(alone, numbers, strict=True)], axis=0)
+    others = [_groups(each, k, of) for each, of in zip(alone, numbers, strict=True)]
+    together = np.mean([_together(each, k) for each in others], axis=0)
+    axis = pd.Index(components, name="component")
     return MergedClusters(
         groups,
-        _table(mergers, by),
-        _merged(reading, few, groups),
-        _weights(draws, groups),
-        pd.DataFrame(together).rename_axis(index="component", columns="component"),
+        _table(mergers, by, components),
+        _merged(reading, few, groups).assign_coords({CLUSTER: clusters}),
+        _weights(draws, groups).set_axis(pd.Index(clusters, name=CLUSTER)),
+        pd.DataFrame(together, axis, axis),
         pd.Series(numbers).value_counts(normalize=True).sort_index().rename_axis("n_clusters").rename("share"),
+        float(np.mean([each == groups for each in others])),
         reading,
     )
 
@@ -221,6 +256,7 @@ def _mergers(r: FloatArray, counts: FloatArray, by: By) -> list[_Merger]:
 def _overlaps(r: FloatArray, counts: FloatArray) -> FloatArray:
     """The larger probability of either direction that an observation of one group is assigned to the other, (C, C)."""
     assigned = r.argmax(axis=0)[:, None] == np.arange(len(r))
+    assigned[r.max(axis=0) < 1 - r.sum(axis=0)] = False  # to noise
     of_own = (r * counts) @ assigned / np.maximum((r @ counts)[:, None], np.finfo(float).tiny)
     return np.maximum(of_own, of_own.T)
 
@@ -228,7 +264,9 @@ def _overlaps(r: FloatArray, counts: FloatArray) -> FloatArray:
 def _drops(r: FloatArray, counts: FloatArray) -> FloatArray:
     """By how much the entropy falls if two groups are merged, (C, C)."""
     alone = -xlogy(r, r) @ counts
-    both = np.array([[-xlogy(a + b, a + b) @ counts for b in r] for a in r])
+    both = np.zeros((len(r), len(r)))
+    for a, b in combinations(range(len(r)), 2):
+        both[a, b] = both[b, a] = -xlogy(r[a] + r[b], r[a] + r[b]) @ counts
     return alone[:, None] + alone - both
 
 
@@ -242,7 +280,8 @@ def _number(mergers: list[_Merger], k: int, by: By, limit: float) -> int:
     merged = np.concatenate([[0.0], np.cumsum([each.count for each in mergers])])
     entropy = -np.concatenate([[0.0], np.cumsum([each.value for each in mergers])])  # less that of the K components
     misfits = [_misfit(merged[: at + 1], entropy[: at + 1]) + _misfit(merged[at:], entropy[at:]) for at in range(1, k - 1)]
-    return k - 1 - int(np.argmin(misfits))
+    large = [each.value >= _LEAST_DROP * each.count for each in mergers]
+    return max(k - 1 - int(np.argmin(misfits)), k - [*large, False].index(False))
 
 
 def _misfit(x: FloatArray, y: FloatArray) -> float:
@@ -260,9 +299,9 @@ def _groups(mergers: list[_Merger], k: int, n_clusters: int) -> tuple[tuple[int,
     return tuple(sorted(groups))
 
 
-def _table(mergers: list[_Merger], by: By) -> pd.DataFrame:
+def _table(mergers: list[_Merger], by: By, components: list[Any]) -> pd.DataFrame:
     rows = [
-        (len(mergers) - i, " + ".join(f"{{{_listed(each)}}}" for each in merger.pair), merger.value)
+        (len(mergers) - i, " + ".join(f"{{{_listed(each, components)}}}" for each in merger.pair), merger.value)
         for i, merger in enumerate(mergers)
     ]
     return pd.DataFrame(rows, columns=["n_clusters", "pair", by])
@@ -281,13 +320,13 @@ def _merged(reading: Reading, few: Draws, groups: tuple[tuple[int, ...], ...]) -
     found: dict[str, Any] = {"mean": ((OBS, CLUSTER), mean), "sd": ((OBS, CLUSTER), sd)}
     if reading.draws.noise is not None:
         found["noise"] = ((OBS,), noise)
-    return xr.Dataset(found, coords={OBS: reading.positions, CLUSTER: range(len(groups))})
+    return xr.Dataset(found, coords={OBS: reading.positions})
 
 
 def _weights(draws: Draws, groups: tuple[tuple[int, ...], ...]) -> pd.DataFrame:
     w = np.array([draws.w[:, group].sum(axis=1) for group in groups])
     lower, upper = np.quantile(w, [0.05, 0.95], axis=1)
-    return pd.DataFrame({"mean": w.mean(axis=1), "lower": lower, "upper": upper}).rename_axis(CLUSTER)
+    return pd.DataFrame({"mean": w.mean(axis=1), "lower": lower, "upper": upper})
 
 
 def _together(groups: tuple[tuple[int, ...], ...], k: int) -> FloatArray:
@@ -302,5 +341,5 @@ def _s(several: Sized) -> str:
     return "s" if len(several) > 1 else ""
 
 
-def _listed(group: tuple[int, ...]) -> str:
-    return ", ".join(map(str, group))
+def _listed(group: tuple[int, ...], components: list[Any]) -> str:
+    return ", ".join(str(components[j]) for j in group)
