@@ -211,6 +211,16 @@ def test_groups_that_few_draws_share_are_called_in_question(tree):
     assert "in most draws other components belong together, or labels switch" in " ".join(repr(switched).split())
 
 
+def test_the_number_of_clusters_is_that_of_the_draws_where_labels_switch(skewed):
+    """Averages of switching labels overlap although the clusters of no draw do."""
+    sides = fitted(np.where(skewed[1] == 0, 0.0, 20.0) + rng(9).normal(size=450), 2)
+    often = np.where(rng(10).random((2, 100, 1)) < 0.2, [1, 0], [0, 1])
+    found = bg.merge_components(permute(sides, often))
+    assert found.steps["overlap"].iloc[0] > 0.025
+    assert found.groups == ((0,), (1,))
+    assert found.counts.to_dict() == {2: 1.0}
+
+
 def test_names_of_components_become_names_of_clusters(tree):
     x = rng(5).normal(size=150) + np.repeat([0.0, 10.0, 20.0], 50)
     numbered = fitted(x, 3, draws=200)

@@ -46,7 +46,8 @@ class MergedClusters:
         The components of each cluster, C of them, by their places in the tree, from 0.
     steps : DataFrame
         One row for each merger that was considered, down to a single cluster: ``n_clusters`` after it, the ``pair`` that is
-        merged, and ``overlap`` or ``entropy`` (the drop of the entropy) before it.
+        merged, and ``overlap`` or ``entropy`` (the drop of the entropy) before it. These are numbers of the averaged
+        probabilities. Where labels switch, averages overlap more than the components of any draw.
     responsibilities : Dataset
         ``mean`` and ``sd`` (obs, cluster) of each observation's probabilities over the posterior, and ``noise`` (obs) if
         there is noise.
@@ -137,7 +138,8 @@ def merge_components(
 ) -> MergedClusters:
     r"""Merge components that describe one cluster together, such as a skewed one.
 
-    Pairs are merged one after another, by the posterior means of the observations' probabilities. Nothing is fitted again,
+    Pairs are merged one after another. The number of clusters is the one that most draws give, each merged on its own. Which
+    components a cluster has follows from the posterior means of the observations' probabilities. Nothing is fitted again,
     and the density stays as it is.
 
     Parameters
@@ -169,8 +171,8 @@ def merge_components(
     Notes
     -----
     The uncertainty over draws has two parts. Probabilities, weights and densities of the merged clusters are summed within
-    each of 400 draws. And 100 draws are merged on their own by the same rule, which shows whether the groups hang on the
-    average (``together``, ``counts``).
+    each of 400 draws. And 100 draws are merged on their own by the same rule, which gives the number of clusters and shows
+    whether the groups hang on the average (``together``, ``counts``, ``agreement``).
 
     References
     ----------
@@ -204,12 +206,13 @@ def merge_components(
     for r in _probabilities(few, rows):
         mean += r[:, :k] / len(few.w)
     mergers = _mergers(mean, rows.counts, by)
-    groups = _groups(mergers, k, n_clusters or _number(mergers, k, by, limit))
+    alone = [_mergers(r[:, :k], rows.counts, by) for r in _probabilities(draws.thinned(_ALONE), rows)]
+    numbers = [n_clusters or _number(each, k, by, limit) for each in alone]
+    counts = pd.Series(numbers).value_counts(normalize=True).sort_index().rename_axis("n_clusters").rename("share")
+    groups = _groups(mergers, k, int(counts.idxmax()))
     names = cluster_names(reading.tree)
     components = list(names or range(k))
     clusters = [" + ".join(names[j] for j in group) for group in groups] if names else list(range(len(groups)))
-    alone = [_mergers(r[:, :k], rows.counts, by) for r in _probabilities(draws.thinned(_ALONE), rows)]
-    numbers = [n_clusters or _number(each, k, by, limit) for each in alone]
     others = [_groups(each, k, of) for each, of in zip(alone, numbers, strict=True)]
     together = np.mean([_together(each, k) for each in others], axis=0)
     axis = pd.Index(components, name="component")
@@ -219,7 +222,7 @@ def merge_components(
         _merged(reading, few, groups).assign_coords({CLUSTER: clusters}),
         _weights(draws, groups).set_axis(pd.Index(clusters, name=CLUSTER)),
         pd.DataFrame(together, axis, axis),
-        pd.Series(numbers).value_counts(normalize=True).sort_index().rename_axis("n_clusters").rename("share"),
+        counts,
         float(np.mean([each == groups for each in others])),
         reading,
     )
