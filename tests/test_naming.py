@@ -105,13 +105,12 @@ def test_names_stay_with_their_clusters(named, tree):
         bg.rename_clusters(switched, NAMES)
 
 
-@pytest.mark.parametrize("engine", ["netcdf4", "h5netcdf", "zarr"])
+@pytest.mark.parametrize("engine", ["h5netcdf", "zarr"])
 def test_names_survive_a_file(named, tmp_path, engine):
     file = tmp_path / "tree"
     if engine == "zarr":
         named.to_zarr(file, zarr_format=2)
     else:
-        pytest.importorskip("netCDF4" if engine == "netcdf4" else engine)
         named.to_netcdf(file, engine=engine)
     with xr.open_datatree(file, engine=engine) as stored:
         xr.testing.assert_equal(stored.load(), named)

@@ -282,8 +282,8 @@ def plot_traces(fitted: Fitted) -> Figure:
     axes[-1, 1].set_xlabel("draw")
     if fitted.k > 1:
         handles = [plt.Line2D([], [], color=colour(j), linewidth=2, label=name) for j, name in enumerate(fitted.clusters)]
-        below: Any = {"loc": "outside upper right", "ncols": min(fitted.k, 8), "fontsize": "small"}
-        name_legend(figure.legend(handles=handles, **below))
+        columns = min(fitted.k, 8)
+        name_legend(figure.legend(handles=handles, loc="outside upper right", ncols=columns, fontsize="small"))
         name_marks(figure, fitted.tree)
     return figure
 
