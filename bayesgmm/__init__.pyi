@@ -58,6 +58,8 @@ from .estimators.mixture import BayesianGMM as BayesianGMM
 from .estimators.regressor import BayesianGMMRegressor as BayesianGMMRegressor
 from .fitting import fit as fit
 from .html_report.writing import report as report
+from .many import ManyFits as ManyFits
+from .many import fit_many as fit_many
 from .model.mixture import Mixture as Mixture
 from .model.priors import ConjugatePrior as ConjugatePrior
 from .model.priors import HierarchicalPrior as HierarchicalPrior

@@ -12,9 +12,10 @@ from bayesgmm.words import joined
 
 _ATTRIBUTE = "engines"
 _NAMES = {"nuts": "NUTS", "gibbs": "Gibbs", "laplace": "Laplace's approximation"}
-Because = Literal["many", "passes", "near", "far", "several", "instead", "longer"]
+Because = Literal["many", "fits", "passes", "near", "far", "several", "instead", "longer"]
 _REASONS: dict[str, str] = {
     "many": "observations are many",
+    "fits": "fits are many",
     "passes": "rows are read in passes",
     "near": "the posterior is near a Gaussian",
     "far": "the posterior is far from a Gaussian",
@@ -41,7 +42,7 @@ class Attempt:
     ----------
     method : {"nuts", "gibbs", "laplace"}
     because : str
-        Why it ran. The first engine: "many" observations, rows read in "passes", a posterior "near" or "far" from a
+        Why it ran. The first engine: "many" observations, many "fits", rows read in "passes", a posterior "near" or "far" from a
         Gaussian, or one with "several" solutions. A later engine: "instead" of one that failed, did not converge or had
         trouble, or the same engine for "longer".
     seconds : float

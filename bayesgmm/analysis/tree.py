@@ -341,7 +341,7 @@ def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
         reordered = {}
         for name, values in dataset.data_vars.items():
             if CLUSTER in values.dims:
-                front = values.transpose("chain", "draw", CLUSTER, ...)
+                front = values.variable.transpose("chain", "draw", CLUSTER, ...)
                 index = permutation.reshape(permutation.shape + (1,) * (front.ndim - 3))
                 moved = front.copy(data=np.take_along_axis(front.values, index, axis=2))
                 reordered[name] = moved.transpose(*values.dims)
@@ -404,8 +404,8 @@ def is_relabelled(tree: xr.DataTree) -> bool:
 
 def set_permutation(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
     """Record the permutation from the raw order."""
-    dims = ("chain", "draw", CLUSTER)
-    coords = {name: tree["posterior"][name] for name in dims}
-    recorded = xr.DataArray(np.array(permutation), dims=dims, coords=coords)
-    tree["sample_stats"] = xr.DataTree(group_of(tree, "sample_stats").assign(permutation=recorded))
+    dims, stats = ("chain", "draw", CLUSTER), group_of(tree, "sample_stats")
+    posterior = tree["posterior"].to_dataset()
+    coords = {name: posterior.variables[name] for name in dims if name not in stats.coords and name in posterior.coords}
+    tree["sample_stats"] = xr.DataTree(stats.assign_coords(coords).assign(permutation=(dims, np.array(permutation))))
     return tree

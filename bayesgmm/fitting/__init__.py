@@ -250,10 +250,13 @@ def fit(
     return judged_fit(**locals()).tree
 
 
-def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None = None, **options: Any) -> Reading:
+def judged_fit(
+    x: ArrayLike | Observations | Scan, k: int, known: OfData | None = None, *, one_of_many: bool = False, **options: Any
+) -> Reading:
     """The tree of :func:`fit`, with results computed on the way, in particular its diagnosis.
 
-    ``known`` holds problems of data and prior that were found, and warned of, before.
+    ``known`` holds problems of data and prior that were found, and warned of, before. For one of many fits an engine that is
+    chosen automatically is a quick one: "laplace", then short Gibbs runs.
     """
     defaults = dict(fit.__kwdefaults__ or {})
     unknown = options.keys() - defaults.keys()
@@ -262,7 +265,7 @@ def judged_fit(x: ArrayLike | Observations | Scan, k: int, known: OfData | None 
     options = defaults | options
     phases = Phases(announce=bool(options["progressbar"]))
     x = first_pass(x, options, phases)
-    asked = read_asked(x, k, known, **options)
+    asked = read_asked(x, k, known, one_of_many=one_of_many, **options)
     of_scan = f", in passes over {asked.source.pass_words}" if isinstance(asked.source, Scan) else ""
     with phases("em", f"EM: k = {asked.k}, n = {len(asked.source)}{of_scan}"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="EM did not converge")  # check_against_em says so

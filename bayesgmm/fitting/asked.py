@@ -66,6 +66,8 @@ class Asked:
     ordered: bool
     chooses: bool
     """Whether the engine is chosen automatically."""
+    one_of_many: bool
+    """Whether quick engines come first, because this is one of many fits."""
 
     @property
     def prior_of_each(self) -> Prior | None:
@@ -107,6 +109,7 @@ def read_asked(
     fixed: Mapping[str, ArrayLike] | None,
     ordered: bool,
     random_seed: int | np.random.Generator | None,
+    one_of_many: bool = False,
     **others: Any,
 ) -> Asked:
     """Check all arguments, and warn of problems of data and prior."""
@@ -137,7 +140,7 @@ def read_asked(
         others["method"] is None and model is None and engine != "pymc" and all(others[name] is None for name in _OF_NUTS)
     )
     if others["method"] is None:
-        many = in_parts or data.x.size * k >= _MANY
+        many = in_parts or one_of_many or data.x.size * k >= _MANY
         others["method"] = "laplace" if many and chooses else "nuts"
     others["draws"] = (250 if in_parts else 1000) if others["draws"] is None else others["draws"]
     options = read_options(engine=engine, custom=model is not None, **others)
@@ -174,6 +177,7 @@ def read_asked(
         fixed=held,
         ordered=bool(ordered),
         chooses=chooses,
+        one_of_many=one_of_many,
         **as_they_are,
     )
     if ordered:

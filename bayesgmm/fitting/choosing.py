@@ -30,6 +30,7 @@ from bayesgmm.posterior import SummedPosterior
 
 _AFFORDABLE = 1_500_000  # observations x components x features up to which Gibbs sampling takes a minute or two
 _LONGER = 4, 16  # factors on burn-in and thinning of a longer Gibbs run: least and largest
+_BRIEF = 0.2  # factor on burn-in and thinning of the first Gibbs run of one of many fits
 _MARGIN = 2  # times the effective sample size that is needed
 _FEW = 20_000  # observations x components x features up to which NUTS is tried if Gibbs has failed
 _FEWEST = 1_000  # draws needed to judge convergence
@@ -126,7 +127,8 @@ def _in_turn(
     own = problem.own
     assert own is not None
     if asked.options.method == "laplace":
-        yield _Turn("laplace", "many", lambda: by_laplace(asked, em, problem, optima, phases))
+        because: Because = "fits" if asked.one_of_many else "many"
+        yield _Turn("laplace", because, lambda: by_laplace(asked, em, problem, optima, phases))
     if isinstance(own, SummedPosterior):
         yield _Turn("nuts", "passes", lambda: by_nuts(asked, problem, optima, phases))
         return
@@ -134,7 +136,8 @@ def _in_turn(
         known = nearness(own, optima)
     near = known.near and asked.options.method != "laplace"  # a failure of "laplace" shows that it is not near
     nuts = partial(by_nuts, asked, problem, optima, phases, known)
-    gibbs = partial(by_gibbs, asked, problem, optima, phases)
+    begin = _BRIEF if asked.one_of_many else 1
+    gibbs = partial(by_gibbs, asked, problem, optima, phases, times=begin)
     operations = own.work * asked.k
     shape: Because = "near" if near else "far" if known.approximation is not None and len(optima) == 1 else "several"
     if near or operations > _AFFORDABLE:
@@ -148,6 +151,6 @@ def _in_turn(
     if attempts and attempts[-1].method == "gibbs" and least * operations <= _AFFORDABLE:
         wanted = _MARGIN * MIN_ESS_PER_CHAIN * asked.options.chains / max(attempts[-1].ess, 1.0)
         times = min(int(np.clip(wanted, least, most)), _AFFORDABLE // operations)
-        yield _Turn("gibbs", "longer", partial(gibbs, times=times))
+        yield _Turn("gibbs", "longer", partial(gibbs, times=begin * times))
     if not near and operations <= _FEW:
         yield _Turn("nuts", "instead", nuts)

@@ -78,15 +78,15 @@ def by_laplace(asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Op
     return f"the posterior is too far from Laplace's approximation ({weights})"
 
 
-def by_gibbs(asked: Asked, problem: Problem, optima: Sequence[Optimum], phases: Phases, times: int = 1) -> Drawn:
+def by_gibbs(asked: Asked, problem: Problem, optima: Sequence[Optimum], phases: Phases, times: float = 1) -> Drawn:
     """Draws by Gibbs sampling, with ``times`` as many sweeps as usual, and the settings that were used."""
     from bayesgmm.engines.gibbs import GibbsSettings, burn_in_sweeps, sample_gibbs, sweeps_between_draws
 
     options = asked.options
     assert problem.own is not None
     operations = problem.own.work * asked.k
-    tune = options.tune or times * burn_in_sweeps(operations)
-    thin = options.thin or times * sweeps_between_draws(operations)
+    tune = options.tune or max(1, round(times * burn_in_sweeps(operations)))
+    thin = options.thin or max(1, round(times * sweeps_between_draws(operations)))
     gibbs = GibbsSettings(options.draws, tune, thin, options.chains, asked.engine_seed, asked.progressbar)
     starts = [optima[i].point for i in deal(optima, options.chains)]
     return sample_gibbs(problem.target, starts, gibbs, phases), {"method": "gibbs", "tune": tune, "thin": thin}
