@@ -1,4 +1,4 @@
-"""The command line: ``bayesgmm demo | simulate | fit | compare | report``.
+"""The command line: ``bayesgmm demo | simulate | fit | compare | fit-many | report``.
 
 Answers go to standard output, as tables or as JSON; progress and warnings to standard error. An output folder appears under
 its name only when the run has ended. :mod:`bayesgmm.cli.ending` lists the exit codes.

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from bayesgmm.cli import compare, demo, fit, report, simulate
+from bayesgmm.cli import compare, demo, fit, fit_many, report, simulate
 from bayesgmm.cli.messages import answer
 
 _EXIT_CODES = "Exit codes: 0 done, 1 bad input, 2 wrong options, 3 draws not to be trusted (with --strict), 130 interrupted."
@@ -67,6 +67,7 @@ app.command(cls=_Command)(demo.demo)
 app.command(cls=_Command, epilog=simulate.EXAMPLES)(simulate.simulate)
 app.command(cls=_Command, epilog=fit.EXAMPLES)(fit.fit)
 app.command(cls=_Command, epilog=compare.EXAMPLES)(compare.compare)
+app.command("fit-many", cls=_Command, epilog=fit_many.EXAMPLES)(fit_many.fit_many)
 app.command(cls=_Command)(report.report)
 
 

@@ -11,7 +11,7 @@ import typer
 from bayesgmm.choices import Method
 from bayesgmm.cli.ending import at_once, end
 from bayesgmm.cli.messages import answer, say, terminal_width, what_was_read
-from bayesgmm.cli.options import Output, Settings, Source, of_output, of_sampling, unfolded
+from bayesgmm.cli.options import Output, Settings, Source, of_output, of_sampling, read_range, unfolded
 
 EXAMPLES = """
 Examples:
@@ -51,7 +51,7 @@ def compare(
     """
     rows = source.read(output)
     observations = rows.observations(source.missing)
-    ks = _read_range(k)
+    ks = read_range(k)
     with output.folder() as results:
         import bayesgmm
 
@@ -82,17 +82,3 @@ def compare(
                     say(left_out)
                 rmtree(results.folder / _FITS, ignore_errors=True)
     end(output, results, interrupted=bool(comparison.unfinished), trusted=bool(comparison.table["converged"].all()))
-
-
-def _read_range(text: str) -> list[int]:
-    try:
-        if ":" in text:
-            first, last = map(int, text.split(":"))
-            ks = list(range(first, last + 1))
-        else:
-            ks = [int(each) for each in text.split(",")]
-    except ValueError:
-        ks = []
-    if not ks:
-        raise ValueError(f"--k must be a range such as 1:6 or a list such as 2,3,5, got {text!r}")
-    return ks

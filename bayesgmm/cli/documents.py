@@ -1,4 +1,4 @@
-"""The results of a fit or a comparison as one JSON document, for programs to read.
+"""The results of a fit, a comparison or many fits as one JSON document, for programs to read.
 
 Keys may be added, but are never removed. NaN and infinity, which JSON lacks, become null. Tables are lists of rows.
 """
@@ -28,6 +28,7 @@ from bayesgmm.cli.messages import in_shell
 from bayesgmm.comparison.result import Comparison
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
 from bayesgmm.html_report.observed import observations
+from bayesgmm.many.result import ManyFits
 
 _VERSIONED = ("bayesgmm", "arviz", "numpy", "numba", "nutpie", "pymc")
 _SECONDS = "seconds_"
@@ -114,6 +115,18 @@ def comparison_document(comparison: Comparison, columns: Sequence[str]) -> dict[
             for found, each in [(comparison.diagnoses[k], comparison.reading(k))]
         ],
     }
+
+
+def fits_document(fits: ManyFits) -> dict[str, Any]:
+    """The document of many fits.
+
+    * ``document``: "fits"; ``seed``; ``interrupted``; ``ok``: whether every fit has converged.
+    * ``fits``: a row for each, with its key and the columns of :class:`bayesgmm.ManyFits`' table.
+    """
+    table = fits.table.reset_index().astype(object)
+    rows = [{name: None if pd.isna(value) else value for name, value in row.items()} for row in table.to_dict("records")]
+    sound = bool(fits.table["converged"].all()) and not fits.interrupted
+    return {"document": "fits", "seed": fits.seed, "interrupted": fits.interrupted, "ok": sound, "fits": rows}
 
 
 def to_json(document: Mapping[str, Any]) -> str:

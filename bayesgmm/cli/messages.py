@@ -12,9 +12,18 @@ from bayesgmm.words import Argument, Either, Piece, Words, said
 
 type Tell = Callable[[str], object]  # prints a line
 _OF_SAMPLING = "method|chains|engine|draws|tune|thin|target_accept|target_ess|max_draws|max_iter|n_init|seed"
-_OF_DATA = "k|missing|weight|error|noise|rounding|family|covariance|cache|weights|means|sigma|names"
+_OF_DATA = (
+    "k|by|columns|criterion|workers|missing|weight|error|noise|rounding|family|covariance|cache|weights|means|sigma|names"
+)
 _OPTIONS = frozenset(f"{_OF_DATA}|{_OF_SAMPLING}".split("|"))
-_CALLED = {"random_seed": "--seed", "n": "-n", "x": "the data", "covariances": "--covariance"}
+_CALLED = {
+    "random_seed": "--seed",
+    "n": "-n",
+    "x": "the data",
+    "table": "the data",
+    "path": "--table",
+    "covariances": "--covariance",
+}
 
 
 def answer(text: object, end: str = "\n") -> bool:

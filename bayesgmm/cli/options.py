@@ -30,13 +30,13 @@ def _columns_beginning(context: typer.Context, incomplete: str) -> list[str]:
         return []
 
 
-_data, of_sampling, of_output = (partial(typer.Option, rich_help_panel=panel) for panel in ("Data", "Sampling", "Output"))
-_column = partial(_data, metavar="NAME", autocompletion=_columns_beginning)
+of_data, of_sampling, of_output = (partial(typer.Option, rich_help_panel=panel) for panel in ("Data", "Sampling", "Output"))
+_column = partial(of_data, metavar="NAME", autocompletion=_columns_beginning)
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where the data are."""
+class TableFile:
+    """A table in a file, and how to read it."""
 
     file: Annotated[
         str,
@@ -55,30 +55,75 @@ class Source:
             help="Columns to fit. Not needed if the file has only one.",
         ),
     ] = None
-    format: Annotated[Format | None, _data(help="Format of the file.", show_default="by its ending, or its first bytes")] = (
-        None
-    )
-    separator: Annotated[
-        str | None, _data(metavar="CHARACTER", help="Separator between columns of text: a character, or tab or space.")
+    format: Annotated[
+        Format | None, of_data(help="Format of the file.", show_default="by its ending, or its first bytes")
     ] = None
-    decimal: Annotated[str | None, _data(metavar="CHARACTER", help="Decimal mark of numbers.")] = None
-    thousands: Annotated[str | None, _data(metavar="CHARACTER", help="Separator of thousands in numbers.")] = None
-    encoding: Annotated[str | None, _data(metavar="NAME", help="Encoding of text, such as latin-1 or utf-16.")] = None
+    separator: Annotated[
+        str | None, of_data(metavar="CHARACTER", help="Separator between columns of text: a character, or tab or space.")
+    ] = None
+    decimal: Annotated[str | None, of_data(metavar="CHARACTER", help="Decimal mark of numbers.")] = None
+    thousands: Annotated[str | None, of_data(metavar="CHARACTER", help="Separator of thousands in numbers.")] = None
+    encoding: Annotated[str | None, of_data(metavar="NAME", help="Encoding of text, such as latin-1 or utf-16.")] = None
     comment: Annotated[
-        str | None, _data(metavar="TEXT", help="Mark at the beginning of comment lines; '' if there are none.")
+        str | None, of_data(metavar="TEXT", help="Mark at the beginning of comment lines; '' if there are none.")
     ] = None
     missing: Annotated[
         Missing,
-        _data(help="Refuse missing values, leave out their rows, or use the known values of the row (missing at random)."),
+        of_data(help="Refuse missing values, leave out their rows, or use the known values of the row (missing at random)."),
     ] = "raise"
     missing_values: Annotated[
         str | None,
-        _data(
+        of_data(
             metavar="VALUES",
             help="Further codes for a missing value, separated by commas: -99,-999,na",
             show_default="empty, NA, NaN, null, ...",
         ),
     ] = None
+    noise: Annotated[
+        bool,
+        of_data(
+            "--noise",
+            help="Observations may belong to no cluster. Noise is uniform over the range of the data, extended by a tenth "
+            "of it at either end.",
+        ),
+    ] = False
+    rounding: Annotated[
+        list[str] | None,
+        of_data(
+            metavar="WIDTH ...",
+            help="Step to which values are rounded, one for all columns or one for each (0: not rounded). none: values are "
+            "exact. auto: exact, unless equal values would make the posterior improper; then the step is found.",
+            show_default="auto",
+        ),
+    ] = None
+
+    @property
+    def steps(self) -> Literal["auto"] | list[float] | None:
+        """The argument ``rounding`` of :func:`bayesgmm.fit`."""
+        words = [each.lower() for each in self.rounding or ["auto"]]
+        if words in (["auto"], ["none"]):
+            return "auto" if words == ["auto"] else None
+        try:
+            return [float(each) for each in words]
+        except ValueError:
+            rule = "must be auto, none, or numbers: the width of the step for all columns, or for each"
+            raise ValueError(f"--rounding {rule}, got {' '.join(self.rounding or [])}") from None
+
+    @property
+    def text(self) -> TextOptions:
+        """How text is written."""
+        return TextOptions(self.separator, self.decimal, self.thousands, self.encoding, self.comment)
+
+    @property
+    def codes(self) -> list[str]:
+        """Further codes for a missing value."""
+        return [each.strip() for each in (self.missing_values or "").split(",") if each.strip()]
+
+
+@dataclass(frozen=True)
+class Source(TableFile):
+    """Where the data are."""
+
     id: Annotated[str | None, _column(help="Column with the name of each observation, for clusters.csv. May hold text.")] = (
         None
     )
@@ -104,39 +149,12 @@ class Source:
         ),
     ] = None
     upper: Annotated[list[str] | None, _column(metavar="NAME ...", help="Columns with the upper ends of intervals.")] = None
-    noise: Annotated[
-        bool,
-        _data(
-            "--noise",
-            help="Observations may belong to no cluster. Noise is uniform over the range of the data, extended by a tenth "
-            "of it at either end.",
-        ),
-    ] = False
-    rounding: Annotated[
-        list[str] | None,
-        _data(
-            metavar="WIDTH ...",
-            help="Step to which values are rounded, one for all columns or one for each (0: not rounded). none: values are "
-            "exact. auto: exact, unless equal values would make the posterior improper; then the step is found.",
-            show_default="auto",
-        ),
-    ] = None
     jitter: Annotated[
         bool,
-        _data("--jitter", help="Spread rounded values evenly over their rounding intervals, in the same way in every run."),
+        of_data(
+            "--jitter", help="Spread rounded values evenly over their rounding intervals, in the same way in every run."
+        ),
     ] = False
-
-    @property
-    def steps(self) -> Literal["auto"] | list[float] | None:
-        """The argument ``rounding`` of :func:`bayesgmm.fit`."""
-        words = [each.lower() for each in self.rounding or ["auto"]]
-        if words in (["auto"], ["none"]):
-            return "auto" if words == ["auto"] else None
-        try:
-            return [float(each) for each in words]
-        except ValueError:
-            rule = "must be auto, none, or numbers: the width of the step for all columns, or for each"
-            raise ValueError(f"--rounding {rule}, got {' '.join(self.rounding or [])}") from None
 
     def read(self, output: Output) -> FileRows:
         """Read the columns to fit, with the names of the rows, weights, errors and intervals."""
@@ -155,8 +173,8 @@ class Source:
             upper=self.upper,
             format=self.format,
             missing=self.missing,
-            missing_values=[each.strip() for each in (self.missing_values or "").split(",") if each.strip()],
-            text=TextOptions(self.separator, self.decimal, self.thousands, self.encoding, self.comment),
+            missing_values=self.codes,
+            text=self.text,
             announce=output.announce,
         )
         _ = self.steps  # raises an error if --rounding is wrong
@@ -181,8 +199,8 @@ NamesOption = Annotated[
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How each posterior is computed."""
+class Sampling:
+    """How each posterior is computed by compiled code."""
 
     covariance: Annotated[
         Covariance,
@@ -228,11 +246,8 @@ class Settings:
     )
     max_iter: Annotated[int | None, of_sampling(help="ADVI: maximum number of iterations.", show_default="40000")] = None
     n_init: Annotated[int, of_sampling(help="Number of starts of EM.")] = 10
-    engine: Annotated[
-        Engine | None, of_sampling(help="Code for the posterior density; pymc is slower.", show_default="compiled")
-    ] = None
 
-    def arguments(self, source: Source) -> dict[str, Any]:
+    def arguments(self, source: TableFile) -> dict[str, Any]:
         """The arguments of :func:`bayesgmm.fit`, including those about the data."""
         from bayesgmm.families import family_of
         from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
@@ -243,6 +258,23 @@ class Settings:
         prior = kind(scale=arguments.pop("prior_scale") or usual)
         known = {"missing": source.missing, "noise": source.noise, "rounding": source.steps}
         return arguments | {"prior": prior, "random_seed": arguments.pop("seed")} | known
+
+
+@dataclass(frozen=True)
+class ManySampling(Sampling):
+    """How the posterior of each key is computed."""
+
+    draws: Annotated[int, of_sampling(help="Draws kept in each chain.")] = 500
+    n_init: Annotated[int, of_sampling(help="Number of starts of EM.")] = 4
+
+
+@dataclass(frozen=True)
+class Settings(Sampling):
+    """How each posterior is computed."""
+
+    engine: Annotated[
+        Engine | None, of_sampling(help="Code for the posterior density; pymc is slower.", show_default="compiled")
+    ] = None
 
 
 OutOption = of_output(help="Folder for posteriors, tables and pictures.")
@@ -326,3 +358,18 @@ def spread_out_completion(environment: MutableMapping[str, str]) -> None:
 
 def _is_file(text: str) -> bool:
     return Path(text).is_file() or text.lower().endswith(tuple(ENDINGS))
+
+
+def read_range(text: str) -> list[int]:
+    """Numbers of components, from a range such as 1:6 or a list such as 2,3,5."""
+    try:
+        if ":" in text:
+            first, last = map(int, text.split(":"))
+            ks = list(range(first, last + 1))
+        else:
+            ks = [int(each) for each in text.split(",")]
+    except ValueError:
+        ks = []
+    if not ks:
+        raise ValueError(f"--k must be a range such as 1:6 or a list such as 2,3,5, got {text!r}")
+    return ks

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bayesgmm.arguments import FloatArray, Missing
 from bayesgmm.cli.inputs import Format, Input
-from bayesgmm.cli.layout import TextOptions
+from bayesgmm.cli.layout import ROW_NAMES, TextOptions
 from bayesgmm.cli.messages import Tell, silence
 from bayesgmm.cli.numerals import is_numeral
 from bayesgmm.cli.tables import Table, read_table
@@ -129,9 +129,7 @@ def read_observations(
     for name in named:
         _require_numbers(table, name, read[name])
     frame = pd.DataFrame({name: read[name] for name in named})
-    marks = pd.to_numeric(pd.Series(missing_values, dtype=object), errors="coerce").dropna()
-    if len(marks):  # numbers that stand for missing values
-        frame = frame.mask(frame.isin(marks.tolist()))
+    frame = _without_codes(frame, missing_values)
     x, weighing, error_sd, low, high = (_values(frame[each]) for each in (chosen, weights, errors, below, above))
     unknown = ~np.isfinite(weighing).all(axis=1)
     if bounded:
@@ -163,6 +161,39 @@ def read_observations(
         frame[weights[0]] if weights else None,
         error_sd if errors else None,
     )
+
+
+def read_by_key(
+    file: str,
+    columns: list[str] | None,
+    by: str | None,
+    *,
+    format: Format | None,
+    missing_values: Sequence[str],
+    text: TextOptions,
+    announce: Tell,
+) -> pd.DataFrame:
+    """Read the columns for many fits, and that of their keys as text. Without keys each column is a fit, by default all."""
+    table = read_table(Input(file, announce), format, text, missing_values)
+    if by is None:
+        named = _chosen(table, columns) if columns else [each for each in table.names if each != ROW_NAMES]
+        return _without_codes(pd.DataFrame(table.columns(named, [])), missing_values)
+    ids, rest = _beside(table, "--by", by, []), [each for each in table.names if each not in (by, ROW_NAMES)]
+    chosen = _chosen(table, rest if columns is None and len(rest) == 1 else columns)
+    _beside(table, "--by", by, chosen)
+    read = table.columns(chosen, ids)
+    for name in chosen:
+        _require_numbers(table, name, read[name])
+    keys = read[by].astype(str).str.strip()
+    return _without_codes(pd.DataFrame({name: read[name] for name in chosen}), missing_values).assign(
+        **{by: keys.mask((keys == "") | read[by].isna())}
+    )
+
+
+def _without_codes(frame: pd.DataFrame, missing_values: Sequence[str]) -> pd.DataFrame:
+    """The frame with numbers that stand for missing values replaced by NaN."""
+    marks = pd.to_numeric(pd.Series(missing_values, dtype=object), errors="coerce").dropna()
+    return frame.mask(frame.isin(marks.tolist())) if len(marks) else frame
 
 
 def _chosen(table: Table, columns: list[str] | None) -> list[str]:

@@ -213,7 +213,7 @@ class _Asked:
         with warnings.catch_warnings():
             for category in _SAID:
                 warnings.simplefilter("ignore", category)
-            own = {"method": self.method, "random_seed": self.seed_of(k)}
+            own: dict[str, Any] = {"method": self.method, "random_seed": self.seed_of(k)}
             return judged_fit(self.source, k, self.known[k], **own, **self.of_every_fit)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,8 +109,8 @@ def fit_many(
         As in :func:`bayesgmm.fit`, the same for every key. The default prior is scaled to the data of each key. ``noise`` is
         a truth value or one log density.
     **options
-        Further options of :func:`bayesgmm.fit`: ``n_init`` (here 4 by default), ``tune``, ``thin``, ``target_accept``, ``target_ess``,
-        ``max_draws``, ``approximation``, ``max_iter``.
+        Further options of :func:`bayesgmm.fit`: ``n_init`` (here 4 by default), ``tune``, ``thin``, ``target_accept``,
+        ``target_ess``, ``max_draws``, ``approximation``, ``max_iter``.
 
     Returns
     -------
@@ -152,15 +152,26 @@ def fit_many(
     return fits_of(**{name: value for name, value in locals().items() if name != "options"}, **options)
 
 
-def fits_of(table: Any, k: Any, *, by: Any, columns: Any, path: Any, workers: Any, progressbar: bool, **asked: Any) -> ManyFits:
-    """See :func:`fit_many`, whose arguments these are."""
+def fits_of(
+    table: Any,
+    k: Any,
+    *,
+    by: Any,
+    columns: Any,
+    path: Any,
+    workers: Any,
+    progressbar: bool,
+    speak: Callable[[object], str] = str,
+    **asked: Any,
+) -> ManyFits:
+    """See :func:`fit_many`, whose arguments these are. ``speak`` writes messages for Python, or for the shell."""
     place, ks = read_table_path(path), _read_ks(k)
     keyed = read_keyed(table, by, columns, asked["missing"])
     stored = read_finished(place)
     if asked["random_seed"] is None and stored is not None:
         asked["random_seed"] = seed_in(stored)
     how = _read_how(keyed, ks, **asked)
-    finished = Finished(keyed, place, _record(how))
+    finished = Finished(keyed, place, _record(how), speak)
     if stored is not None:
         finished = taken_over(finished, stored)
     todo = [key for key in keyed.labels if key not in finished.rows]
@@ -206,7 +217,7 @@ def _read_ks(k: Any) -> tuple[int, ...]:
         if k != "auto":
             raise ValueError(about("k", f'must be an integer, several, or "auto", got {k!r}'))
         return tuple(_AUTO)
-    if not isinstance(k, Iterable) or np.ndim(k) == 0 and not isinstance(k, range | set | frozenset):
+    if not isinstance(k, Iterable) or (isinstance(k, np.ndarray) and k.ndim == 0):
         return (read_count(k, "k"),)
     ks = tuple(sorted({read_count(each, "every k") for each in k}))
     if not ks:
@@ -227,8 +238,8 @@ def _read_how(
         rule = "must be True, False, or one log density for all observations of all keys"
         raise ValueError(about("noise", f"{rule}, got {np.size(noise)}"))
     if read_count(draws, "draws") * read_count(chains, "chains") < _FEWEST_DRAWS:
-        rule = f"draws x chains must be at least {_FEWEST_DRAWS}, so that convergence can be judged, got {draws} x {chains}; raise "
-        raise ValueError(Words(rule, Argument("draws")))
+        rule = f"draws x chains must be at least {_FEWEST_DRAWS}, so that convergence can be judged"
+        raise ValueError(Words(rule, f", got {draws} x {chains}; raise ", Argument("draws")))
     defaults = dict(fit.__kwdefaults__ or {})
     options = {name: asked.get(name, defaults[name]) for name in known} | {"n_init": asked.get("n_init", _STARTS)}
     options |= {"noise": noise, "draws": draws, "chains": chains}

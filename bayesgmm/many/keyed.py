@@ -163,7 +163,7 @@ def _numbers(column: Any, n_features: int) -> FloatArray | Words:
         return text if isinstance(text, Words) else Words(text)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    wanted = (values.shape[:1] + (n_features,)) if n_features else values.shape[:1]
+    wanted = (*values.shape[:1], n_features) if n_features else values.shape[:1]
     if values.shape != wanted:
         rule = f"must have {n_features} features, as other keys have" if n_features else "must have shape (n,)"
         return about("x", f"{rule}, got shape {values.shape}")

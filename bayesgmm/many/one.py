@@ -40,7 +40,7 @@ _CATEGORIES = [each for each in vars(exceptions).values() if isinstance(each, ty
 
 @dataclass(frozen=True)
 class How:
-    """How every key is fitted: numbers of components, the criterion that chooses among them, seed, and options of ``fit``."""
+    """How every key is fitted: numbers of components, the criterion that chooses, the seed, and options of ``fit``."""
 
     ks: tuple[int, ...]
     criterion: Criterion
@@ -100,7 +100,8 @@ def _chosen(values: FloatArray, how: How, seed: int) -> tuple[Reading, dict[str,
     if data is None:
         assert refused is not None
         raise refused
-    prior, covariance, family = read_prior(options["prior"], data, options["covariance"], options["family"]), *_kind(options)
+    covariance, family = options["covariance"], options["family"]
+    prior = read_prior(options["prior"], data, covariance, family)
     data, known = settled(data, ks, prior, covariance, family, options["rounding"])
     if len(how.ks) == 1:
         return how.fit(data, ks[0], known[ks[0]], seed), {}
@@ -111,10 +112,6 @@ def _chosen(values: FloatArray, how: How, seed: int) -> tuple[Reading, dict[str,
         return fits[best], {"log_evidence": found[best], "p_k": p_k}
     best, p_k = _best({k: _half_bic(data, k, how, seed) for k in ks})
     return how.fit(data, best, known[best], seed), {"p_k": p_k}
-
-
-def _kind(options: Mapping[str, Any]) -> tuple[Any, Any]:
-    return options["covariance"], options["family"]
 
 
 def _best(scores: Mapping[int, float]) -> tuple[int, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,14 @@ def as_table(rows: Iterable[Mapping[str, Any]], name: str) -> pd.DataFrame:
 class Finished:
     """Rows of finished fits, and the file that keeps them, if there is one.
 
-    ``settings`` is the record of all that fits depend on, except their data.
+    ``settings`` is the record of all that fits depend on, except their data. ``speak`` writes problems for Python, or for
+    the shell.
     """
 
     keyed: Keyed
     path: Path | None
     settings: dict[str, Any]
+    speak: Callable[[object], str] = str
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     _written: float = field(default_factory=time.monotonic)
     _took: float = 0.0
@@ -69,7 +71,11 @@ class Finished:
         settings = json.dumps(self.settings)
         for row in rows:
             key = row[KEY]
-            self.rows[key] = row | {"settings": settings, "data": self.keyed.digest(key)}
+            self.rows[key] = row | {
+                "problem": self.speak(row["problem"]),
+                "settings": settings,
+                "data": self.keyed.digest(key),
+            }
             self._unsaved = True
         least, times = _PATIENCE
         if time.monotonic() - self._written > max(least, times * self._took):
