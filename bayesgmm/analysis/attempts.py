@@ -43,8 +43,8 @@ class Attempt:
     method : {"nuts", "gibbs", "laplace"}
     because : str
         Why it ran. The first engine: "many" observations, many "fits", rows read in "passes", a posterior "near" or "far"
-        from a Gaussian, or one with "several" solutions. A later engine: "instead" of one that failed, did not converge or had
-        trouble, or the same engine for "longer".
+        from a Gaussian, or one with "several" solutions. A later engine: "instead" of one that failed, did not converge or
+        had trouble, or the same engine for "longer".
     seconds : float
     r_hat, ess : float
         Largest R-hat (None for independent draws) and smallest effective sample size (bulk or tail) of the label-invariant

@@ -39,6 +39,7 @@ _AUTO = range(1, 6)  # k = "auto"
 _TOGETHER = 8  # largest number of keys in a task, which takes about a second
 _TASKS = 4  # tasks for each worker, at least, if there are enough keys
 _FEWEST_DRAWS = 1_000  # of all chains, from which convergence can be judged
+_DRAWS = 500  # in each chain
 _STARTS = 4  # of EM; split-merge moves then look for better solutions
 _OF_FIT = (  # further options, which fit checks
     "n_init", "tune", "thin", "target_accept", "target_ess", "max_draws", "approximation", "max_iter",
@@ -55,7 +56,7 @@ def fit_many(
     criterion: Criterion = "bic",
     prior: Prior | None = None,
     covariance: Covariance = "full",
-    draws: int = 500,
+    draws: int = _DRAWS,
     chains: int = 4,
     random_seed: int | np.random.Generator | None = None,
     path: str | Path | None = None,
@@ -229,9 +230,8 @@ def _read_how(
     keyed: Keyed, ks: tuple[int, ...], *, random_seed: Any, criterion: Any, noise: Any, draws: Any, chains: Any, **asked: Any
 ) -> How:
     """Check all options on data that break no rule, so that only what concerns a single key is found later."""
-    unknown = asked.keys() - (fit.__kwdefaults__ or {}).keys() | asked.keys() & {"model", "labels", "sample_weight"}
     known = {"method", "prior", "covariance", "missing", "rounding", "family", *_OF_FIT}
-    for name in sorted(unknown | asked.keys() - known):
+    for name in sorted(asked.keys() - known):
         raise TypeError(f"fit_many() got an unexpected keyword argument {name!r}")
     read_choice(criterion, Criterion, "criterion")
     if np.ndim(noise) > 0:
@@ -243,6 +243,7 @@ def _read_how(
     defaults = dict(fit.__kwdefaults__ or {})
     options = {name: asked.get(name, defaults[name]) for name in known} | {"n_init": asked.get("n_init", _STARTS)}
     options |= {"noise": noise, "draws": draws, "chains": chains}
+    read_count(options["n_init"], "n_init")
     d = keyed.n_features
     sound = np.random.default_rng(0).standard_normal((20 * (d + 1), d))
     read_asked(sound, 1, None, **(defaults | options | {"rounding": None}))
@@ -253,14 +254,15 @@ def _record(how: How) -> dict[str, Any]:
     """All that the fits depend on, except their data: k, seed, version, and options that differ from the defaults."""
     from importlib.metadata import version
 
-    usual = dict(fit.__kwdefaults__ or {}) | {"n_init": _STARTS, "draws": fit_many.__kwdefaults__["draws"]}  # type: ignore[index]
+    usual = dict(fit.__kwdefaults__ or {}) | {"n_init": _STARTS, "draws": _DRAWS}
     record: dict[str, Any] = {"k": how.ks[0] if len(how.ks) == 1 else list(how.ks), "seed": how.seed}
     record |= {"criterion": how.criterion} if len(how.ks) > 1 else {}
-    for name, value in sorted(how.options.items()):
-        if name == "prior":
-            record |= {} if value is None else {name: value.to_json()}
-        elif not (isinstance(value, np.ndarray | list | tuple) or value == usual[name]):
-            record[name] = value.item() if hasattr(value, "item") else value
-        elif isinstance(value, np.ndarray | list | tuple):
-            record[name] = np.asarray(value).tolist()
-    return record | {"version": version("bayesgmm")}
+    given = {name: _plain(value) for name, value in sorted(how.options.items())}
+    return record | {name: value for name, value in given.items() if value != usual[name]} | {"version": version("bayesgmm")}
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON holds it."""
+    if hasattr(value, "to_json") and hasattr(value, "alpha"):  # a prior
+        return value.to_json()
+    return np.asarray(value).tolist() if hasattr(value, "__array__") or isinstance(value, list | tuple) else value

@@ -44,7 +44,7 @@ def as_table(rows: Iterable[Mapping[str, Any]], name: str) -> pd.DataFrame:
     for each in _COUNTS:
         table[each] = table[each].astype("Int64")
     for each in _TEXTS:
-        table[each] = table[each].fillna("").astype(object)
+        table[each] = table[each].astype(object).fillna("")
     numbers = [each for each in columns if each not in (*_COUNTS, *_TEXTS, "converged")]
     return table.astype(dict.fromkeys(numbers, float))
 
