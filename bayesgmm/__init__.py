@@ -12,7 +12,8 @@ The model
     draws from the prior.
 Fitting
     :func:`fit_em` for the point estimate; :func:`fit` for the posterior by NUTS, Gibbs sampling, Laplace's approximation or
-    ADVI; :func:`compare` for several numbers of components; :func:`posterior_k` for the posterior of that number.
+    ADVI; :func:`compare` for several numbers of components; :func:`posterior_k` for the posterior of that number;
+    :func:`fit_many` for many small data sets.
     :class:`BayesianGMM` and :class:`BayesianGMMRegressor` are scikit-learn estimators.
 Before fitting
     :class:`Observations` are rows with weights, labels, missing values, measurement errors or intervals. They can be given

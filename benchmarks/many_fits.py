@@ -1,6 +1,6 @@
 """Ten thousand columns of two hundred values: how long many fits take, how many converge, and whether intervals are right.
 
-uv run --extra tests python benchmarks/many_fits.py [--columns 10000] [--workers 2] [--smoke]
+uv run --extra tests python benchmarks/many_fits.py [--columns 10000] [--workers 2] [--table FILE] [--smoke]
 """
 
 import argparse
@@ -29,11 +29,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--columns", type=int, default=10_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--table", help="keep the table in this file, as a run would that must not lose anything")
     parser.add_argument("--smoke", action="store_true", help="24 columns")
     asked = parser.parse_args()
     x, truth = simulated(24 if asked.smoke else asked.columns, np.random.default_rng(1))
     begin = time.perf_counter()
-    fits = bg.fit_many(x, 2, random_seed=1, workers=asked.workers, progressbar=not asked.smoke)
+    fits = bg.fit_many(x, 2, random_seed=1, workers=asked.workers, path=asked.table, progressbar=not asked.smoke)
     seconds = time.perf_counter() - begin
     used = [resource.getrusage(each) for each in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     table = fits.table

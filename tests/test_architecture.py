@@ -10,7 +10,7 @@ import pytest
 import bayesgmm
 
 ROOT = Path(bayesgmm.__file__).parent
-DOORS = {"__init__", "__main__", "cli", "fitting", "counting", "estimators"}  # which may import everything
+DOORS = {"__init__", "__main__", "cli", "fitting", "counting", "many", "estimators"}  # which may import everything
 SMALL = {
     "arguments": {"choices", "words"}, "choices": set(), "exceptions": set(), "digits": set(),
     "families": {"arguments", "kernels"}, "files": set(), "priors": {"model"}, "words": set(),
@@ -135,7 +135,7 @@ def test_a_bare_import_is_light():
     assert not loaded_after(em) & heavy
 
 
-@pytest.mark.parametrize("command", [[], ["fit"], ["compare"], ["simulate"], ["demo"], ["report"]])
+@pytest.mark.parametrize("command", [[], ["fit"], ["compare"], ["fit-many"], ["simulate"], ["demo"], ["report"]])
 def test_help_waits_for_no_library_of_numbers(command):
     program = f"""
 import contextlib, sys

@@ -50,9 +50,9 @@ def csv(tmp_path, two_small):
 def test_help_names_every_command(run):
     code, out, _ = run("--help")
     assert code == 0
-    for name in ("demo", "simulate", "fit", "compare"):
+    for name in ("demo", "simulate", "fit", "compare", "fit-many"):
         assert name in out
-    for name in ("fit", "compare", "simulate", "demo"):
+    for name in ("fit", "compare", "fit-many", "simulate", "demo"):
         code, out, _ = run(name, "--help")
         assert code == 0
         assert "--seed" in out

@@ -22,6 +22,7 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
     behind: xr.Dataset = bg.impute(bg.fit(measured, 3, random_seed=1))
     strays: xr.DataArray = bg.responsibilities(bg.fit(velocity, 3, noise=True, random_seed=1))["noise"]
     density: xr.DataArray = bg.predictive_density(tree, np.linspace(0.0, 40.0, 100))
+    screened: bg.ManyFits = bg.fit_many({"a": velocity, "b": velocity}, "auto", random_seed=1)
     merged: bg.MergedClusters = bg.merge_components(tree, "entropy", n_clusters=2)
     sensitivity: bg.PriorSensitivity = bg.prior_sensitivity(bg.add_log_prior(tree))
     given: xr.DataArray = bg.conditional(tree, {"eruptions": 3.0}, of="waiting")

@@ -84,7 +84,7 @@ def _named_points(x: FloatArray, positions: NDArray[Any] | None) -> tuple[list[s
 
 def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
     """Name and draws (chain, draw) of each single parameter."""
-    posterior = tree["posterior"].to_dataset().merge(group_of(tree, HYPERPARAMETERS))
+    posterior = tree["posterior"].to_dataset().assign(group_of(tree, HYPERPARAMETERS).data_vars)
     parameters = [name for name in ("w", "mu", "sigma", "cov", "corr") if name in posterior]
     for name in [*parameters, *(str(each) for each in posterior.data_vars if each not in (*parameters, *DRAWN))]:
         values = posterior[name]

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -122,8 +123,14 @@ def build_tree(
     if approximation is not None:
         groups["approximation"] = approximation
     tree = xr.DataTree.from_dict(groups)
-    tree.attrs.update(attrs, version=version("bayesgmm"))
+    tree.attrs.update(attrs, version=_version())
     return set_permutation(tree, np.broadcast_to(np.arange(k), posterior["w"].shape))
+
+
+@cache
+def _version() -> str:
+    """The package's version, which is read from a file."""
+    return version("bayesgmm")
 
 
 def observed(data: Observations) -> xr.Dataset:
@@ -407,5 +414,6 @@ def set_permutation(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.Dat
     dims, stats = ("chain", "draw", CLUSTER), group_of(tree, "sample_stats")
     posterior = tree["posterior"].to_dataset()
     coords = {name: posterior.variables[name] for name in dims if name not in stats.coords and name in posterior.coords}
-    tree["sample_stats"] = xr.DataTree(stats.assign_coords(coords).assign(permutation=(dims, np.array(permutation))))
+    stats = stats.assign_coords(coords) if coords else stats
+    tree["sample_stats"] = xr.DataTree(stats.assign(permutation=(dims, np.array(permutation))))
     return tree
