@@ -104,6 +104,7 @@ CALLS = {
     "fit by gibbs": lambda d: bg.fit(data(d), 3, method="gibbs", **SETTINGS),
     "fit beside noise": lambda d: bg.fit(data(d), 2, noise=True, **SETTINGS),
     "fit by nuts": lambda d: bg.fit(data(d), 2, **SETTINGS),
+    "fit_many": lambda d: bg.fit_many({1: data(d)}, 3, draws=250, workers=1, random_seed=SEED, progressbar=False),
     "for_pymc": lambda d: bg.for_pymc(tree(d)),
     "impute": lambda d: bg.impute(tree(d), measured(d), draws=5, random_seed=1),
     "jitter": lambda d: bg.jitter(bg.datasets.old_faithful(), random_seed=1),
