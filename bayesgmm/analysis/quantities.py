@@ -96,12 +96,17 @@ def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
 
 def invariant_summary(reading: Reading) -> pd.DataFrame:
     """Mean, sd, Monte Carlo standard error, effective sample sizes and R-hat of the label-invariant quantities."""
-    return summarise(iter(reading.ask(invariants_of).items()))
+    return summarise(iter(reading.ask(invariants_of).items()), chains=_has_chains(reading))
 
 
 def labelled_summary(reading: Reading) -> pd.DataFrame:
     """Mean, sd, Monte Carlo standard error, effective sample sizes and R-hat of each single parameter that varies."""
-    return summarise(labelled_quantities(reading.tree))
+    return summarise(labelled_quantities(reading.tree), chains=_has_chains(reading))
+
+
+def _has_chains(reading: Reading) -> bool:
+    """Whether the draws are those of chains. Resampled ones are independent, and R-hat would take most of the time."""
+    return bool(reading.tree.attrs.get("method") != "laplace")
 
 
 def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]) -> Iterator[tuple[tuple[int, ...], str]]:
@@ -113,16 +118,20 @@ def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]
             yield index, f"{name}[{called}]" if index else name
 
 
-def summarise(quantities: Iterator[tuple[str, FloatArray]]) -> pd.DataFrame:
-    """Table of mean, sd, Monte Carlo standard error, effective sample sizes and R-hat, without constant quantities."""
+def summarise(quantities: Iterator[tuple[str, FloatArray]], *, chains: bool = True) -> pd.DataFrame:
+    """Table of mean, sd, Monte Carlo standard error, effective sample sizes and R-hat, without constant quantities.
+
+    Without ``chains``, effective sample sizes and R-hat stay NaN.
+    """
     tables = [pd.DataFrame(columns=_COLUMNS, dtype=float)]
     for names, standard, mean, sd in _standardised(quantities):
         found = {"mean": mean, "sd": sd}
         if standard.shape[2] >= convergence.FEWEST_DRAWS:
             with np.errstate(invalid="ignore", divide="ignore"):  # constant chains
                 found["mcse_mean"] = sd * convergence.mcse_mean(standard)
-                found["ess_bulk"], found["r_hat"] = convergence.of_ranks(standard)
-                found["ess_tail"] = convergence.ess_tail(standard)
+                if chains:
+                    found["ess_bulk"], found["r_hat"] = convergence.of_ranks(standard)
+                    found["ess_tail"] = convergence.ess_tail(standard)
         tables.append(pd.DataFrame(found, index=names, columns=_COLUMNS))
     return pd.concat(tables[min(len(tables) - 1, 1) :])
 
