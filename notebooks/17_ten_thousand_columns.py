@@ -135,7 +135,7 @@ print(refusal)
 # %% [markdown]
 # ## How long do ten thousand take?
 #
-# A fit takes about a tenth of a second of one core. It depends on nothing but the seed, its key and its data. So fits
+# A fit takes one or two tenths of a second of one core. It depends on nothing but the seed, its key and its data. So fits
 # run in several processes, or on the workers of a Dask client (`workers=client`), and the table is the same to the last
 # bit. `benchmarks/many_fits.py` measures ten thousand columns of two hundred values.
 

@@ -48,6 +48,8 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
         given.sizes,
         sensitivity.table.shape,
         merged.density([1.0, 2.0]).sizes,
+        screened.table,
+        screened.failed,
         predicted.sizes,
         rest.nu,
         curve.shape,

@@ -133,7 +133,7 @@ def fit_many(
     Notes
     -----
     The result is a table of summaries, not a tree: the draws of ten thousand fits take gigabytes, have different k, and are
-    made again in a tenth of a second by :func:`bayesgmm.fit` with the seed of the row. A key that converged by "gibbs" is
+    made again in a fraction of a second by :func:`bayesgmm.fit` with the seed of the row. A key that converged by "gibbs" is
     repeated with its ``tune`` and ``thin``.
 
     Tested properties: a row equals the summary of :func:`bayesgmm.fit` with the same engine and seed; several processes give
