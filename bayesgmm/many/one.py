@@ -101,7 +101,7 @@ def _chosen(values: FloatArray, how: How, seed: int) -> tuple[Reading, dict[str,
         assert refused is not None
         raise refused
     covariance, family = options["covariance"], options["family"]
-    prior = read_prior(options["prior"], data, covariance, family)
+    prior = read_prior(options["prior"], data, covariance, family, ks)
     data, known = settled(data, ks, prior, covariance, family, options["rounding"])
     if len(how.ks) == 1:
         return how.fit(data, ks[0], known[ks[0]], seed), {}
