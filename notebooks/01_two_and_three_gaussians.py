@@ -16,7 +16,7 @@
 # **You will learn** what a mixture is, what EM does, what a posterior adds to it, and how to check that draws can be
 # trusted. EM is the algorithm behind scikit-learn's `GaussianMixture`. No knowledge of Bayesian statistics is assumed.
 #
-# *Notebook 1 of 17. Next: [the galaxies](02_galaxies.ipynb), the same on real data.*
+# *Notebook 1 of 19. Next: [the galaxies](02_galaxies.ipynb), the same on real data.*
 
 # %%
 import arviz as az

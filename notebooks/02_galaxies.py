@@ -17,7 +17,7 @@
 # **You will learn** to read a posterior when data are few: traces, intervals, and where and why it differs from EM.
 # You also learn to check whether the model could have produced the data, and to ask the draws a question of your own.
 #
-# *Notebook 2 of 17. Before: [two and three Gaussians](01_two_and_three_gaussians.ipynb), which explains the terms.
+# *Notebook 2 of 19. Before: [two and three Gaussians](01_two_and_three_gaussians.ipynb), which explains the terms.
 # Next: [Old Faithful](03_old_faithful.ipynb), with several features.*
 
 # %%

@@ -17,7 +17,7 @@
 # **You will learn** that the same calls work for several features. You also learn to get from covariances to
 # correlations with their uncertainty, and to choose a covariance structure by how well it predicts.
 #
-# *Notebook 3 of 17. Before: [the galaxies](02_galaxies.ipynb). Next: [label switching and several
+# *Notebook 3 of 19. Before: [the galaxies](02_galaxies.ipynb). Next: [label switching and several
 # solutions](04_label_switching_and_several_solutions.ipynb), when chains disagree.*
 
 # %%

@@ -18,7 +18,7 @@
 # **You will learn** to tell the two cases apart, what to do in each, and what can be said about clusters whose labels
 # mean nothing.
 #
-# *Notebook 4 of 17. Before: [Old Faithful](03_old_faithful.ipynb), and [the galaxies](02_galaxies.ipynb) with three
+# *Notebook 4 of 19. Before: [Old Faithful](03_old_faithful.ipynb), and [the galaxies](02_galaxies.ipynb) with three
 # components, where neither problem arises. Next: [how many components](05_how_many_components.ipynb).*
 
 # %%

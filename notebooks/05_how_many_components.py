@@ -18,7 +18,7 @@
 # **You will learn** which question predictive comparison, evidence, BIC and the posterior of k each answer, how
 # decisive each answer is, and what to report.
 #
-# *Notebook 5 of 17. Before: [label switching and several solutions](04_label_switching_and_several_solutions.ipynb).
+# *Notebook 5 of 19. Before: [label switching and several solutions](04_label_switching_and_several_solutions.ipynb).
 # Next: [your own model](06_your_own_model.ipynb).*
 
 # %%

@@ -18,7 +18,7 @@
 # outliers. You also learn to analyse it like the package's own model, and to compare it with others, even with one
 # that is not a Gaussian mixture.
 #
-# *Notebook 6 of 17. Before: [how many components](05_how_many_components.ipynb). It helps to have seen some PyMC.*
+# *Notebook 6 of 19. Before: [how many components](05_how_many_components.ipynb). It helps to have seen some PyMC.*
 
 # %%
 import arviz as az

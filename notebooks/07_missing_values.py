@@ -17,7 +17,7 @@
 # **You will learn** to fit rows with gaps as they are, and what is gained over leaving them out. You also learn to
 # impute missing values with their uncertainty, and to check the imputations against values that you hid yourself.
 #
-# *Notebook 7 of 17. Before: [Old Faithful](03_old_faithful.ipynb), for several features.*
+# *Notebook 7 of 19. Before: [Old Faithful](03_old_faithful.ipynb), for several features.*
 
 # %%
 import matplotlib.pyplot as plt

@@ -17,7 +17,7 @@
 # **You will learn** to fit values with errors, and what goes wrong if the errors are ignored. You also learn to get
 # from the density of values to that of measurements, and to estimate the value behind a bad measurement.
 #
-# *Notebook 8 of 17. Before: [the galaxies](02_galaxies.ipynb). Next: [a histogram](09_histogram.ipynb), where only
+# *Notebook 8 of 19. Before: [the galaxies](02_galaxies.ipynb). Next: [a histogram](09_histogram.ipynb), where only
 # bins are known.*
 
 # %%

@@ -18,7 +18,7 @@
 # **You will learn** to fit bins as bins, and what a posterior adds to a point estimate. You also learn what two
 # Gaussians prove and what they do not, what wide bins cost, and why the middles of bins are not values.
 #
-# *Notebook 9 of 17. Before: [the galaxies](02_galaxies.ipynb), and [errors of
+# *Notebook 9 of 19. Before: [the galaxies](02_galaxies.ipynb), and [errors of
 # measurement](08_measurement_errors.ipynb).*
 
 # %%

@@ -18,7 +18,7 @@
 # from no Markov chain, and what this certificate cannot say. At the end you compare numbers of components, and write
 # every row's cluster to a file.
 #
-# *Notebook 10 of 17. Before: [Old Faithful](03_old_faithful.ipynb), for several features, and [how many
+# *Notebook 10 of 19. Before: [Old Faithful](03_old_faithful.ipynb), for several features, and [how many
 # components](05_how_many_components.ipynb).*
 
 # %%

@@ -17,7 +17,7 @@
 # **You will learn** what to do about birds that could not be measured, how to compare numbers of components, and how to
 # classify a bird with only some measurements.
 #
-# *Notebook 11 of 17. Before: [Old Faithful](03_old_faithful.ipynb), for several features, and [how many
+# *Notebook 11 of 19. Before: [Old Faithful](03_old_faithful.ipynb), for several features, and [how many
 # components](05_how_many_components.ipynb).*
 
 # %%

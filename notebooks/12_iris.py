@@ -17,7 +17,7 @@
 # **You will learn** why rounded values must be treated as rounded, and what it means when BIC, evidence and prediction
 # disagree.
 #
-# *Notebook 12 of 17. Before: [how many components](05_how_many_components.ipynb).*
+# *Notebook 12 of 19. Before: [how many components](05_how_many_components.ipynb).*
 
 # %%
 import pandas as pd

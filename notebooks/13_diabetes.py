@@ -17,7 +17,7 @@
 # **You will learn** how to compute the uncertainty of an index of agreement, and how to find the observations whose
 # cluster is uncertain.
 #
-# *Notebook 13 of 17. Before: [Old Faithful](03_old_faithful.ipynb).*
+# *Notebook 13 of 19. Before: [Old Faithful](03_old_faithful.ipynb).*
 
 # %%
 import numpy as np

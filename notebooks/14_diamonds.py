@@ -17,7 +17,7 @@
 # **You will learn** to fit many observations in seconds, to answer a question that does not depend on the number of
 # components, and to carry the posterior through a computation of your own.
 #
-# *Notebook 14 of 17. Before: [how many components](05_how_many_components.ipynb).*
+# *Notebook 14 of 19. Before: [how many components](05_how_many_components.ipynb).*
 
 # %%
 import numpy as np

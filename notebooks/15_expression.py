@@ -17,7 +17,7 @@
 # **You will learn** how to screen many columns by EM, where that goes wrong, and how the evidence decides about the
 # remaining columns.
 #
-# *Notebook 15 of 17. Before: [how many components](05_how_many_components.ipynb).*
+# *Notebook 15 of 19. Before: [how many components](05_how_many_components.ipynb).*
 
 # %%
 import warnings

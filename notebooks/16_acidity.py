@@ -17,7 +17,7 @@
 # **You will learn** what to do with values that were rounded first and transformed afterwards, and how to read a
 # posterior of k that does not settle on one number.
 #
-# *Notebook 16 of 17. Before: [how many components](05_how_many_components.ipynb).*
+# *Notebook 16 of 19. Before: [how many components](05_how_many_components.ipynb).*
 
 # %%
 import numpy as np

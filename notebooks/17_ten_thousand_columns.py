@@ -17,7 +17,7 @@
 # **You will learn** how to fit thousands of small data sets in one call, how to read the table of their answers, and
 # how to return from a row of the table to its draws.
 #
-# *Notebook 17 of 17. Before: [the galaxies](02_galaxies.ipynb), a single fit. See also
+# *Notebook 17 of 19. Before: [the galaxies](02_galaxies.ipynb), a single fit. See also
 # [expression](15_expression.ipynb), which chooses between one and two components.*
 
 # %%
