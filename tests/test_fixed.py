@@ -10,6 +10,7 @@ from scipy import stats
 import bayesgmm as bg
 from bayesgmm.data.observations import Observations
 from bayesgmm.engines.sweeps import sweeps
+from bayesgmm.html_report.settings import _python, _unknown_to_shell
 from bayesgmm.model.fixed import fixed_of, read_fixed
 from bayesgmm.posterior.log_posterior import LogPosterior
 from tests.families import KINDS, STRUCTURES, prior_of_each
@@ -336,3 +337,12 @@ def test_pymc_orders_the_means_and_loses_no_density():
     assert np.isfinite(ordered.compile_logp()(ordered.initial_point()))
     tree = bg.fit(X, 2, ordered=True, prior=PRIOR, engine="pymc", draws=300, random_seed=1, progressbar=False)
     assert (np.diff(tree["posterior"]["mu"].values, axis=-1) > 0).all()
+
+
+def test_the_report_shows_the_call_with_what_is_fixed():
+    tree = fit(X, 2, {"mu": [NAN, 2.0], "w": [0.4, 0.6]}, method="gibbs", draws=50)
+    call = _python(tree)
+    assert call.startswith("from math import nan")
+    assert "fixed={'w': [0.4, 0.6], 'mu': [nan, 2.0]}" in " ".join(call.split())
+    assert _unknown_to_shell(tree)
+    assert not _unknown_to_shell(fit(X, 2, None, method="gibbs", draws=50))

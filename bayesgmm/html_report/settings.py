@@ -8,6 +8,7 @@ import shlex
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from bayesgmm.analysis.attempts import in_words
@@ -18,6 +19,7 @@ from bayesgmm.data.noise import as_asked
 from bayesgmm.families import GAUSSIAN, family_of
 from bayesgmm.html_report.blocks import Block, Code, Section, Table, Text, number
 from bayesgmm.html_report.observed import feature_names, observations
+from bayesgmm.model.fixed import fixed_of
 from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior, Prior, prior_of, read_prior
 
 _WIDTH = 76
@@ -96,8 +98,10 @@ def _python(tree: xr.DataTree) -> str:
     x, known = _rows(tree)
     stated = known | _stated_prior(tree) | _sources(_stated(tree) | {"random_seed": attrs["seed"]})
     if attrs["method"] != "telescoping":
-        call = _call([x, str(attrs["k"])], _sources({"method": attrs["method"]}) | stated)
-        return f"import bayesgmm as bg\n\ntree = bg.fit({call})"
+        known = _known_parameters(tree)
+        call = _call([x, str(attrs["k"])], _sources({"method": attrs["method"]}) | stated | known)
+        of_nan = "from math import nan\n\n" if "fixed" in known else ""
+        return f"{of_nan}import bayesgmm as bg\n\ntree = bg.fit({call})"
     prior_k = {"prior_k": _constructed("bg.priors", attrs["prior_k"])}
     prior_k |= _sources({name: attrs[name] for name in ("alpha", "weights")})
     return f"import bayesgmm as bg\n\ntree = bg.posterior_k({_call([x], prior_k | stated)})"
@@ -171,7 +175,12 @@ def _has_values(tree: xr.DataTree) -> bool:
 
 
 def _unknown_to_shell(tree: xr.DataTree) -> bool:
-    """Whether the data have labels, covariances of errors or log densities of noise, which the shell has no options for."""
+    """Whether something is known that the shell has no option for.
+
+    That is labels, covariances of errors, log densities of noise, fixed parameters, or the order of the means.
+    """
+    if _known_parameters(tree):
+        return True
     observed = tree["observed_data"]
     of_errors = ERROR in observed and observed[ERROR].ndim > observed["x"].ndim
     return LABEL in observed or of_errors or not isinstance(as_asked(observations(tree)), bool)
@@ -188,6 +197,16 @@ def _stated_prior(tree: xr.DataTree) -> dict[str, str]:
         return {}
     scale = "" if prior.scale == "range" else f"scale={json.dumps(prior.scale)}"
     return {"prior": f"bg.{type(prior).__name__}({scale})"}
+
+
+def _known_parameters(tree: xr.DataTree) -> dict[str, str]:
+    """The arguments ``fixed`` and ``ordered``, if they were used."""
+    found = {"ordered": "True"} if tree.attrs.get("ordered") else {}
+    fixed = fixed_of(tree.attrs.get("fixed"))
+    if fixed is not None:
+        values = {name: each.tolist() for name, each in fixed.shown.items() if not np.isnan(each).all()}
+        found["fixed"] = repr(values)
+    return found
 
 
 def _usual_scale(tree: xr.DataTree) -> Scale:
