@@ -31,7 +31,8 @@ Answers
     :func:`predict`, :func:`conditional`. Single clusters:
     ``tree["posterior"]``, relabelled (:func:`relabel`, :func:`raw_order`), with :func:`add_correlations`.
 How many components?
-    ``print(compare(x))`` answers in words; :func:`loo` and :func:`log_evidence` judge a single fit.
+    ``print(compare(x))`` answers in words; :func:`loo` and :func:`log_evidence` judge a single fit. :func:`bootstrap_lrt`
+    tests k against k + 1 components without a prior.
 Pictures and reports
     :mod:`bayesgmm.plots`, ArviZ's plots of the same tree, and :func:`report`, one HTML file.
 

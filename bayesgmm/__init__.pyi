@@ -52,6 +52,8 @@ from .data.parquet import scan_parquet as scan_parquet
 from .data.rounding import rounded as rounded
 from .data.scan import Scan as Scan
 from .data.ties import jitter as jitter
+from .em.bootstrap import BootstrapLRT as BootstrapLRT
+from .em.bootstrap import bootstrap_lrt as bootstrap_lrt
 from .em.fitting import fit_em as fit_em
 from .em.result import EMResult as EMResult
 from .estimators.mixture import BayesianGMM as BayesianGMM

@@ -91,6 +91,7 @@ CALLS = {
     "add_log_prior": lambda d: bg.add_log_prior(tree(d)),
     "add_posterior_predictive": lambda d: bg.add_posterior_predictive(tree(d), 1),
     "adjusted_rand": lambda d: bg.adjusted_rand([0, 0, 1], [1, 1, 0]),
+    "bootstrap_lrt": lambda d: repr(bg.bootstrap_lrt(data(d), 2, n_bootstrap=3, n_init=2, random_seed=1, progressbar=False)),
     "build_model": lambda d: bg.build_model(data(d), 2),
     "by_feature": lambda d: bg.by_feature(tree(d)),
     "check_against_em": lambda d: repr(bg.check_against_em(tree(d))),
@@ -162,6 +163,7 @@ def test_all_public_functions_are_here():
     called = {name.split()[0] for name in CALLS}
     data_and_results = {
         "Scan",
+        "BootstrapLRT",
         "Comparison",
         "ConjugatePrior",
         "CredibleBall",

@@ -10,6 +10,7 @@ from bayesgmm import Comparison, Diagnosis, EMResult, Evidence, HierarchicalPrio
 def analyse(velocity: list[float]) -> tuple[int, float]:
     em: EMResult = bg.fit_em(velocity, 3, random_seed=1)
     mixture: Mixture = em.mixture
+    test: bg.BootstrapLRT = bg.bootstrap_lrt(velocity, 2, n_bootstrap=99, cores=1, random_seed=1)
     x, z = mixture.sample(100, random_seed=1)
     prior = HierarchicalPrior(alpha=2.0)
     tree: xr.DataTree = bg.fit(x, 3, method="gibbs", prior=prior, covariance="tied", random_seed=1, progressbar=False)
@@ -52,6 +53,7 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
         screened.failed,
         predicted.sizes,
         rest.nu,
+        test.p_value,
         curve.shape,
         labels.attrs["n_clusters"],
         ball.contingency("upper").shape,

@@ -16,9 +16,10 @@ import numpy as np
 
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Observations
-from bayesgmm.em.result import are_one, spurious
+from bayesgmm.em.result import EMResult, are_one, spurious
 from bayesgmm.em.runs import Run, Settings, run_em
 from bayesgmm.em.starts import Start
+from bayesgmm.families import family_of
 from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.structures import Structure
 
@@ -33,6 +34,7 @@ _SMALL = 0.1  # share of a part that starts at the farthest observation
 _GAINED = 1e-3  # gain of log-likelihood that makes a solution better
 _NARROW = 0.1  # a component is narrow if its smallest sd is below this share of the largest of these sds
 _FEW = 5.0  # observations are few below this multiple of those that determine a covariance
+_LEAST = 1e-12  # variance of a standardised part
 _LARGEST = 300.0  # bound on logarithms of ratios of densities
 
 
@@ -64,6 +66,29 @@ def rearrange(rows: Observations, total: float, settings: Settings, runs: list[R
             break
         best = higher
     return found
+
+
+@np.errstate(under="ignore")
+def divided(em: EMResult) -> list[Mixture]:
+    """Starts with one more component, in the data's units: each component of an estimate split, the most promising first."""
+    rows, mixture = Observations.made(em.rows, em.known), em.mixture
+    structure = Structure(em.covariance, mixture.n_features)
+    units = rows.units(one_unit=structure.one_unit)
+    settings = Settings(
+        classes=np.zeros(mixture.n_components, np.int64), units=units, structure=structure, tol=_GAINED, max_iter=_PASSES,
+        variance_floor=_LEAST, noise=False, family=family_of(em.family),
+    )  # fmt: skip
+    z, mixture = rows.standardised(units), units.standardised_mixture(mixture)
+    shares, promising = z.responsibilities(*mixture.parameters), []
+    for j, weight in enumerate(mixture.weights):
+        again = [*range(mixture.n_components), j]
+        nu = None if mixture.nu is None else mixture.nu[again]
+        wider = Mixture(np.append(mixture.weights, 0.0), mixture.mu[again], mixture.cov[again], nu=nu)
+        for gain, parts in _splits(z, settings, _as_one(structure, mixture, [j]), shares[:, j]):
+            first, second = weight * parts.weights
+            promising.append((gain, _placed(wider, {j: (first, parts, 0), -1: (second, parts, 1)})))
+    promising.sort(key=lambda each: -each[0])
+    return [each.rescaled(units.shift, units.scale) for _, each in promising[:_FINISHED]]
 
 
 def _is_higher(run: Run, other: Run) -> bool:
