@@ -42,6 +42,12 @@ TRAITS: dict[str, Traits] = {
     "tied": Traits(True, True, True, "all with the same covariance"),
     "diag": Traits(False, False, True, "each with independent features"),
     "spherical": Traits(False, False, False, "each with independent features of one variance"),
+    "tied_diag": Traits(True, False, True, "all with the same variances of independent features"),
+    "tied_spherical": Traits(True, False, False, "all with independent features of the same one variance"),
+}
+OF_MCLUST = {  # its names of the structures that are here
+    **{"VVV": "full", "EEE": "tied", "VVI": "diag", "VII": "spherical", "EEI": "tied_diag", "EII": "tied_spherical"},
+    **{"V": "full", "E": "tied"},
 }
 _LONGEST = 80  # characters of a value in a message
 _LARGEST = 2**63 - 1  # integer
@@ -65,6 +71,15 @@ def read_choice(value: Any, choices: Any, name: str) -> str:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(about(name, f"must be one of {', '.join(map(repr, choices))}, got {_shown(value)}"))
     return str(value)
+
+
+def read_covariance(value: Any, name: str = "covariance") -> str:
+    """Check the name of a covariance structure."""
+    if isinstance(value, str) and value in OF_MCLUST:
+        raise ValueError(
+            about(name, f"must be the name of a structure here, got mclust's {value!r}; use {OF_MCLUST[value]!r}")
+        )
+    return read_choice(value, Covariance, name)
 
 
 def read_positive(value: Any, name: str) -> float:

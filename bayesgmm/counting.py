@@ -102,7 +102,7 @@ def posterior_k(
         process.
     prior : HierarchicalPrior or ConjugatePrior, optional
         Prior of means and covariances, the same for all k. Default: ``HierarchicalPrior()``, scaled to the data.
-    covariance : {"full", "tied", "diag", "spherical"}
+    covariance : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}
         As in :func:`bayesgmm.fit`. scikit-learn and :class:`bayesgmm.BayesianGMM` call it ``covariance_type``.
     draws : int
         Draws kept in each chain. The probabilities are averages over all sweeps.

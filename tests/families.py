@@ -3,7 +3,8 @@
 import bayesgmm as bg
 from tests.statistics import rng
 
-COVARIANCES = ("full", "tied", "diag", "spherical")
+COVARIANCES = ("full", "tied", "diag", "spherical", "tied_diag", "tied_spherical")
+OF_SKLEARN = COVARIANCES[:4]  # structures that scikit-learn has, too
 KINDS = ("hierarchical", "conjugate")
 STRUCTURES = [("full", 1), ("tied", 1), *((covariance, 3) for covariance in COVARIANCES)]  # (covariance, number of features)
 PRIORS = ("hierarchical", "hierarchical, all given", "conjugate", "conjugate, all given")
@@ -20,7 +21,11 @@ def in_pairs(*options):
 OF_ONE_FEATURE = [
     (prior, covariance, k, 1) for prior, k, covariance in in_pairs(PRIORS, (1, 2, 3, 10), ("full", "tied") * 2)
 ]
-OF_SEVERAL = in_pairs(PRIORS, COVARIANCES, (1, 2, 3, 10), (2, 3, 6, 3))
+OF_SEVERAL = in_pairs(PRIORS, OF_SKLEARN, (1, 2, 3, 10), (2, 3, 6, 3))
+OF_SEVERAL += [
+    (prior, covariance, k, 2 + i % 2)
+    for i, (prior, k) in enumerate(zip(PRIORS, (1, 2, 3, 10), strict=True)) for covariance in COVARIANCES[4:]
+]  # fmt: skip
 
 
 def prior_of(name, covariance, n_features):
@@ -38,7 +43,7 @@ def prior_of(name, covariance, n_features):
         root = generator.normal(size=(n_features, n_features + 2))
         return root @ root.T
 
-    scale = {"diag": generator.uniform(0.2, 3, n_features), "spherical": 0.7}.get(covariance)
+    scale = {"diag": generator.uniform(0.2, 3, n_features), "spherical": 0.7}.get(covariance.removeprefix("tied_"))
     shared = {"alpha": 2.5, "b0": generator.normal(size=n_features), "B0": 9 * matrix(), "c0": n_features + 1.3}
     if kind == "hierarchical":
         return bg.HierarchicalPrior(**shared, g0=n_features - 0.3, G0=matrix() if scale is None else scale)

@@ -23,7 +23,7 @@ from bayesgmm.analysis import densities
 from bayesgmm.analysis.draws import read_draws
 from bayesgmm.data.observations import Observations
 from tests.conftest import as_judged
-from tests.families import COVARIANCES
+from tests.families import COVARIANCES, OF_SKLEARN
 from tests.statistics import SEED, assert_mean
 
 SMALL = {"draws": 50, "tune": 100, "chains": 2, "n_init": 2, "random_state": SEED}
@@ -112,7 +112,7 @@ def test_the_score_is_near_that_of_the_maximum(faithful_gmm, faithful):
     assert 0 < behind < 11
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", OF_SKLEARN)
 def test_shapes_and_counts_are_scikit_learns(iris_like, covariance):
     ours = fitted(iris_like, 3, covariance_type=covariance)
     theirs = GaussianMixture(3, covariance_type=covariance, n_init=5, tol=1e-9, max_iter=2000, random_state=0).fit(iris_like)
@@ -140,6 +140,8 @@ def test_means_are_the_posteriors(iris_like, covariance):
         "tied": lambda c: np.broadcast_to(c, (3, 3, 3)),
         "diag": lambda c: c[:, :, None] * np.eye(3),
         "spherical": lambda c: c[:, None, None] * np.eye(3),
+        "tied_diag": lambda c: np.broadcast_to(np.diag(c), (3, 3, 3)),
+        "tied_spherical": lambda c: np.broadcast_to(c * np.eye(3), (3, 3, 3)),
     }[covariance](gmm.covariances_)
     np.testing.assert_allclose(rebuilt, matrices, rtol=1e-9, atol=1e-12)
 

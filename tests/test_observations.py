@@ -136,7 +136,7 @@ OF_EM = [
 @pytest.mark.parametrize(("kind", "d", "covariance"), OF_EM)
 def test_em_never_decreases_and_moves_with_the_data(kind, d, covariance):
     x, error = rows(kind, d, n=60)
-    shift, scale = np.arange(1, d + 1) * 100.0, np.full(d, 7.0) if covariance == "spherical" else 10.0 ** np.arange(d)
+    shift, scale = np.arange(1, d + 1) * 100.0, np.full(d, 7.0) if covariance.endswith("spherical") else 10.0 ** np.arange(d)
     moved = None if error is None else error * (scale if error.ndim == 2 else np.outer(scale, scale))
     settings = {"covariance": covariance, "random_seed": 1, "tol": 1e-12, "max_iter": 20_000}
     one = bg.fit_em(Observations(x, error=error, missing="at_random"), 2, **settings)

@@ -32,7 +32,16 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:fewer than 100 effective draws"),
 ]
 
-STRUCTURES = [(1, "full"), (1, "tied"), (3, "full"), (3, "tied"), (3, "diag"), (3, "spherical")]
+STRUCTURES = [
+    (1, "full"),
+    (1, "tied"),
+    (3, "full"),
+    (3, "tied"),
+    (3, "diag"),
+    (3, "spherical"),
+    (3, "tied_diag"),
+    (3, "tied_spherical"),
+]
 
 
 def values(d, n=60):

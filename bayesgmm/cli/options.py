@@ -206,7 +206,8 @@ class Sampling:
         Covariance,
         of_sampling(
             help="full: a covariance matrix for each cluster. tied: one for all clusters. diag: independent features. "
-            "spherical: one variance for all features of a cluster."
+            "spherical: one variance for all features of a cluster. tied_diag, tied_spherical: the same variances for all "
+            "clusters."
         ),
     ] = "full"
     family: Annotated[FamilyName, of_sampling(help="Gaussians, or Student's t distributions with heavy tails.")] = "gaussian"

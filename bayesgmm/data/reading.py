@@ -18,6 +18,7 @@ from bayesgmm.arguments import (
     Rounding,
     read_choice,
     read_count,
+    read_covariance,
     spoken,
 )
 from bayesgmm.data.intervals import INTERVALS_ALONE
@@ -55,7 +56,7 @@ def read_fit_data(
     A weight of 0 leaves a row out. Weights that are not ``frequencies`` may have any scale.
     """
     k = read_count(k, "k")
-    read_choice(covariance, Covariance, "covariance")
+    read_covariance(covariance)
     read_choice(family, FamilyName, "family")
     data = Observations.read(x, missing=missing, weight=sample_weight, labels=labels, frequencies=frequencies)
     some = sample_weight is not None and not np.all(sample_weight)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Missing, read_choice
+from bayesgmm.arguments import TRAITS, Covariance, FloatArray, Missing, read_covariance
 from bayesgmm.data.noise import uniform_on
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.ties import read_steps, steps_of
@@ -35,7 +35,7 @@ def rounded(
     width : float or (D,) array-like, optional
         The step to which each feature is rounded, in its units; 0 leaves a feature as it is. Default: if a feature
         has ties and its values lie on a grid, the smallest step between its values.
-    covariance : {"full", "tied", "diag", "spherical"}
+    covariance : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}
         The structure to be fitted. If there is only one feature, or features are independent within a component, a value
         becomes the interval of that width around it. Otherwise, and if other values in x have errors, it gets a
         measurement error with variance width^2 / 12.
@@ -68,7 +68,7 @@ def rounded(
     >>> rounded([1, 1, 1, 2, 2, 4])
     Observations(n = 6, 1 feature, 6 values rounded)
     """
-    read_choice(covariance, Covariance, "covariance")
+    read_covariance(covariance)
     data = Observations.read(x, missing=missing)
     return with_rounding(data, read_steps(data.exact, data.called, width, "width", data.known.weight), covariance)
 

@@ -78,9 +78,11 @@ def fit_em(
     x : (n,) or (n, D) array-like, or Observations
     k : int
         Number of components.
-    covariance : {"full", "tied", "diag", "spherical"}
+    covariance : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}
         A covariance matrix for each component; one for all components; independent features; or one variance for all
-        features of a component. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
+        features of a component. "tied_diag" and "tied_spherical" are like "diag" and "spherical", with the same variances
+        for all components. For one feature "full", "diag" and "spherical" are the same, a variance for each component, and
+        so are those that begin with "tied", one variance for all.
         scikit-learn and :class:`bayesgmm.BayesianGMM` call it ``covariance_type``.
     n_init : int
         Number of starts: k-means++ and random ones in turn. Unless labels are given or there is only one start, the best

@@ -65,7 +65,7 @@ class EMResult:
         Whether a component of the estimate sits on the variance floor or holds no observation.
     restarts : tuple of Restart
         How every run ended, the best one first.
-    covariance : {"full", "tied", "diag", "spherical"}
+    covariance : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}
     n_observations : float
         n, or the sum of the weights.
     rows : (n, D) array

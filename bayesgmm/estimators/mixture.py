@@ -26,10 +26,10 @@ from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import read_em
 from bayesgmm.arguments import (
     TRAITS,
-    Covariance,
     FloatArray,
     read_choice,
     read_count,
+    read_covariance,
     read_seed,
 )
 from bayesgmm.comparison.comparing import compare
@@ -60,7 +60,7 @@ class BayesianGMM(DensityMixin, SettingsOfFit):
     ----------
     n_components : int or "auto"
         Number of components, or "auto" to choose it among ``candidates`` by ``criterion``.
-    covariance_type : {"full", "tied", "diag", "spherical"}
+    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}
         As in :class:`sklearn.mixture.GaussianMixture`. The functions of this package call it ``covariance``.
     method : {"nuts", "gibbs", "advi", "laplace"} or None
         As in :func:`bayesgmm.fit`. None: the engine that suits the problem, replaced by another one if its draws have not
@@ -187,7 +187,7 @@ class BayesianGMM(DensityMixin, SettingsOfFit):
         """
         data = self._read_fitted(X, sample_weight)
         ks = self._read_components(data)
-        read_choice(self.covariance_type, Covariance, "covariance_type")
+        read_covariance(self.covariance_type, "covariance_type")
         options = dict(self.fit_options or {})
         wrong = [str(name) for name in options if name not in _FURTHER]
         if wrong:

@@ -101,7 +101,7 @@ def fit(
         Default: ``HierarchicalPrior()``, scaled to the data. Its hyperparameters may be given for each component. A cluster
         then has the number of the component whose prior describes it, as far as the posterior tells. Clusters with the same
         prior are relabelled among themselves. EM's estimate does not use the prior; it is shown in the order that suits it.
-    covariance : {"full", "tied", "diag", "spherical"}
+    covariance : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}
         A covariance matrix for each component; one for all components; independent features; or one variance for all
         features of a component. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
         scikit-learn and :class:`bayesgmm.BayesianGMM` call it ``covariance_type``. A custom ``model`` determines it by its

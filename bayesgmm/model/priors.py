@@ -63,7 +63,7 @@ class _Prior:
         Parameters
         ----------
         x : (n,) or (n, D) array
-        covariance : {"full", "tied", "diag", "spherical"}
+        covariance : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}
             Structure of the covariances.
         sample_weight : (n,) array, optional
             Positive frequency weights. An observation with a large weight is not a stray.

@@ -51,7 +51,7 @@ def build_model(
     prior : HierarchicalPrior or ConjugatePrior, optional
         Default: ``HierarchicalPrior()``, or with noise or t distributions ``HierarchicalPrior(scale="core")``, scaled to the
         data.
-    covariance : {"full", "tied", "diag", "spherical"}
+    covariance : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}
         A covariance matrix for each component; one for all components; independent features; or one variance for all
         features of a component. For one feature "full", "diag" and "spherical" are the same: a variance for each component.
     missing : {"raise", "drop", "at_random"}

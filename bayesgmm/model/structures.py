@@ -15,7 +15,7 @@ _ROUNDED = 1e-13  # times the largest variance of a component: smaller variances
 
 @dataclass(frozen=True)
 class Structure:
-    """One of the four covariance structures for D features.
+    """One of the six covariance structures for D features.
 
     Its *factors*, which the E-step takes, are standard deviations (K, D) for diagonal covariances, else lower Cholesky
     factors (K, D, D).

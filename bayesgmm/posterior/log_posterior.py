@@ -82,7 +82,7 @@ class LogPosterior:
     k : int
     prior : HierarchicalPrior or ConjugatePrior
         In the posterior's units.
-    covariance : {"full", "tied", "diag", "spherical"}
+    covariance : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}
     family : {"gaussian", "t"}
     units : Units or None
         The posterior's units; None if they are those of the observations. The density standardises exact values block by

@@ -22,14 +22,14 @@ def small_posterior(covariance, n_features, kind, k=3, n=6, of_each=False):
     scale = 3.0
     if n_features > 1 and covariance in ("full", "tied"):
         scale = 4 * mixed[::-1, ::-1]
-    elif n_features > 1 and covariance == "diag":
+    elif n_features > 1 and covariance.endswith("diag"):
         scale = np.array([2.0, 4.0, 7.0])
     if of_each:
         steps = np.arange(k)
         given["alpha"] = 0.3 * (steps + 1)
-        given |= {name: np.add.outer(steps, given[name]) for name in ("b0", *(["c0"] if covariance != "tied" else []))}
+        given |= {name: np.add.outer(steps, given[name]) for name in ("b0", *(["c0"] if not covariance.startswith("tied") else []))}
         given["B0"] = np.multiply.outer(1 + steps, given["B0"])
-        if kind == "conjugate" and covariance != "tied":
+        if kind == "conjugate" and not covariance.startswith("tied"):
             scale = np.multiply.outer(1 + steps, scale)
     if kind == "hierarchical":
         prior = bg.HierarchicalPrior(**given, g0=5.0, G0=scale)
@@ -40,7 +40,7 @@ def small_posterior(covariance, n_features, kind, k=3, n=6, of_each=False):
 
 def prior_points(own, size, generator):
     """Independent draws of the parameters from the prior, as points."""
-    k, d, m = own.k, own.n_features, 1 if own.covariance == "tied" else own.k
+    k, d, m = own.k, own.n_features, 1 if own.covariance.startswith("tied") else own.k
     hyper = own.hyper.of_each(k, m)
     w = generator.dirichlet(hyper.alpha, size)
     noise = generator.normal(size=(size, k, d, 1))

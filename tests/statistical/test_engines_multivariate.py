@@ -60,6 +60,8 @@ def test_covers_the_truth_in_five_dimensions(covariance):
         "tied": np.broadcast_to(root @ root.T, (3, 5, 5)),
         "diag": np.array([np.diag(each) for each in generator.uniform(0.5, 2, (3, 5))]),
         "spherical": np.array([each * np.eye(5) for each in (0.5, 1.0, 2.0)]),
+        "tied_diag": np.broadcast_to(np.diag(generator.uniform(0.5, 2, 5)), (3, 5, 5)),
+        "tied_spherical": np.broadcast_to(0.8 * np.eye(5), (3, 5, 5)),
     }[covariance]
     truth = bg.Mixture([0.2, 0.3, 0.5], generator.normal(0, 3, (3, 5)), matrices).sorted()
     x, _ = truth.sample(3_000, generator)
