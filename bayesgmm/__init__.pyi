@@ -46,6 +46,7 @@ from .comparison.evidence import Evidence as Evidence
 from .comparison.evidence import log_evidence as log_evidence
 from .comparison.leave_one_out import loo as loo
 from .comparison.result import Comparison as Comparison
+from .comparison.structures import StructureComparison as StructureComparison
 from .counting import posterior_k as posterior_k
 from .data.observations import Observations as Observations
 from .data.parquet import scan_parquet as scan_parquet

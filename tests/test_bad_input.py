@@ -233,7 +233,10 @@ def test_a_posterior_that_collapses_on_ties_is_named():
 
 @pytest.mark.parametrize("door", [bg.fit_em, bg.build_model, bg.fit], ids=lambda door: door.__name__)
 def test_no_structure_is_no_structure(door):
-    with pytest.raises(ValueError, match="covariance must be one of 'full', 'tied', 'diag', 'spherical', got None"):
+    with pytest.raises(
+        ValueError,
+        match="covariance must be one of 'full', 'tied', 'diag', 'spherical', 'tied_diag', 'tied_spherical', got None",
+    ):
         door(TIES, 2, covariance=None)
 
 

@@ -106,7 +106,7 @@ READERS = {
 OF_K = {"plot_k": bg.plots.plot_k, "report": READERS["report"], "credible_ball": READERS["credible_ball"]}
 NO_TREES = {  # public names that take data or settings, tested elsewhere; by_feature does not depend on the draws
     "BayesianGMM", "BayesianGMMRegressor", "BootstrapLRT", "bootstrap_lrt", "Comparison", "ConjugatePrior", "CredibleBall", "Diagnosis", "EMCheck", "EMResult", "Evidence", "by_feature", "HierarchicalPrior",
-    "LabelQuality", "ManyFits", "MergedClusters", "Mixture", "PriorSensitivity", "Observations", "Solutions", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "fit_many", "jitter", "plots",
+    "LabelQuality", "ManyFits", "MergedClusters", "Mixture", "PriorSensitivity", "Observations", "Solutions", "StructureComparison", "adjusted_rand", "build_model", "datasets", "exceptions", "fit", "fit_em", "fit_many", "jitter", "plots",
     "posterior_k", "prior_predictive", "priors", "rounded", "Scan", "scan_parquet", "plot_em_history", "plot_compare", "plot_fits", "plot_k",
 }  # fmt: skip
 

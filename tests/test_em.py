@@ -334,7 +334,11 @@ def test_is_seeded(galaxies):
         ({"tol": 0}, ValueError, "tol must be a positive finite number, got 0"),
         ({"tol": "small"}, TypeError, "tol must be a positive number, got 'small'"),
         ({"variance_floor": -1}, ValueError, "variance_floor must be a positive finite number"),
-        ({"covariance": "VVV"}, ValueError, "covariance must be one of 'full', 'tied', 'diag', 'spherical', got 'VVV'"),
+        (
+            {"covariance": "VVV"},
+            ValueError,
+            "covariance must be one of 'full', 'tied', 'diag', 'spherical', 'tied_diag', 'tied_spherical', got 'VVV'",
+        ),
         ({"start": Mixture([1], [0], sigma=1)}, ValueError, "start must be one Mixture or several with k = 2 components"),
         ({"start": 3}, TypeError, "start must be a Mixture or a sequence of them, got int"),
         ({"start": []}, ValueError, "start must hold at least one Mixture"),

@@ -147,7 +147,8 @@ def test_means_are_the_posteriors(iris_like, covariance):
 
 
 @pytest.mark.parametrize(
-    ("covariance", "shape"), [("full", (2, 1, 1)), ("tied", (1, 1)), ("diag", (2, 1)), ("spherical", (2,))]
+    ("covariance", "shape"),
+    [("full", (2, 1, 1)), ("tied", (1, 1)), ("diag", (2, 1)), ("spherical", (2,)), ("tied_diag", (1,))],
 )
 def test_one_column(two_small, covariance, shape):
     gmm = fitted(two_small[:, None], covariance_type=covariance)
@@ -341,7 +342,7 @@ WRONG = {
     "half a candidate": ({"n_components": "auto", "candidates": (1, 1.5)}, GOOD, TypeError, "every one of candidates must be an integer of at least 1, got 1.5"),
     "criterion": ({"n_components": "auto", "criterion": "waic"}, GOOD, ValueError, "criterion must be one of 'loo', 'evidence', 'bic', 'icl', got 'waic'"),
     "evidence by ADVI": ({"n_components": "auto", "candidates": [1], "criterion": "evidence", "method": "advi"}, GOOD, ValueError, "criterion='evidence' needs draws of the posterior itself, got method='advi'"),
-    "covariance": ({"covariance_type": "round"}, GOOD, ValueError, "covariance_type must be one of 'full', 'tied', 'diag', 'spherical', got 'round'"),
+    "covariance": ({"covariance_type": "round"}, GOOD, ValueError, "covariance_type must be one of 'full', 'tied', 'diag', 'spherical', 'tied_diag', 'tied_spherical', got 'round'"),
     "method": ({"method": "vb"}, GOOD, ValueError, "method must be one of 'nuts', 'gibbs', 'advi', 'laplace', got 'vb'"),
     "options": ({"fit_options": {"relabel": False}}, GOOD, ValueError, "fit_options may hold approximation, .*, got relabel; leave these out"),
     "foreign option": ({"fit_options": {"max_iter": 3}}, GOOD, TypeError, "max_iter is an option of method='advi', got method='nuts'"),
@@ -380,7 +381,7 @@ def test_far_points_have_a_finite_score(faithful_gmm):
     assert -np.inf < faithful_gmm.score_samples(far)[0] < -1e6
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("covariance", OF_SKLEARN)
 def test_precisions_and_em_are_scikit_learns(iris_like, covariance):
     ours = fitted(iris_like, 3, covariance_type=covariance)
     theirs = GaussianMixture(3, covariance_type=covariance, n_init=5, tol=1e-9, max_iter=2000, random_state=0).fit(iris_like)

@@ -520,7 +520,11 @@ def test_a_custom_model_of_something_else_is_refused(two_small, make, options, e
             ValueError,
             "method must be one of 'nuts', 'gibbs', 'advi', 'laplace', got 'gibbs-sampler'",
         ),
-        ({"covariance": "VVV"}, ValueError, "covariance must be one of 'full', 'tied', 'diag', 'spherical', got 'VVV'"),
+        (
+            {"covariance": "VVV"},
+            ValueError,
+            "covariance must be one of 'full', 'tied', 'diag', 'spherical', 'tied_diag', 'tied_spherical', got 'VVV'",
+        ),
         ({"draws": 0}, ValueError, "draws must be an integer of at least 1, got 0"),
         ({"chains": -1}, ValueError, "chains must be an integer of at least 1, got -1"),
         ({"draws": 10.5}, TypeError, "draws must be an integer"),

@@ -74,12 +74,13 @@ def test_control_the_evidence_counts_no_symmetry_that_labels_have_broken():
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_several_features_against_all_allocations(covariance, labels):
     matrix = np.array([[2.0, 0.6], [0.6, 1.0]])
-    scale = {"diag": np.array([1.5, 0.7]), "spherical": 1.5}.get(covariance, matrix)
+    scale = {"diag": np.array([1.5, 0.7]), "spherical": 1.5}.get(covariance.removeprefix("tied_"), matrix)
     prior, allowed = bg.ConjugatePrior(**SHARED_2, C0=scale), possible(LABELS[labels], 2)
     if covariance in ("full", "tied"):
         exact = correlated_features(PAIRS, 2, prior, tied=covariance == "tied", possible=allowed)
     else:
-        exact = independent_features(PAIRS, 2, prior, spherical=covariance == "spherical", possible=allowed)
+        traits = {"tied": covariance.startswith("tied"), "spherical": covariance.endswith("spherical")}
+        exact = independent_features(PAIRS, 2, prior, **traits, possible=allowed)
     found = bg.log_evidence(gibbs(PAIRS, 2, prior=prior, covariance=covariance, labels=LABELS[labels]), random_seed=1)
     assert abs(found.value - exact) < max(Z * found.mcse, 1e-3), (found, exact, SEED)
 

@@ -134,7 +134,7 @@ def log_density_of_several_features(prior, x, k, covariance, w, mu, parts, C0):
     if matrix:
         cov = np.broadcast_to(np.linalg.inv(parts), (k, 2, 2))
     else:
-        cov = np.broadcast_to(parts.reshape(k, -1), (k, 2))[:, :, None] * np.eye(2)
+        cov = np.broadcast_to(parts.reshape(1 if covariance.startswith("tied") else k, -1), (k, 2))[:, :, None] * np.eye(2)
     joint = [[np.log(w[z]) + stats.multivariate_normal(mu[z], cov[z]).logpdf(each) for z in range(k)] for each in x]
     result = logsumexp(over_allocations(joint)) + stats.multivariate_normal(prior.b0, prior.B0).logpdf(mu).sum()
     if k > 1:
@@ -169,7 +169,8 @@ def test_several_features_equal_the_sum_over_all_allocations(prior, covariance, 
             factors = wishart.from_coordinates(coordinates, 2)
             point["precision_factor_factor__"], parts = coordinates, factors.swapaxes(-1, -2) @ factors
         else:
-            parts = np.exp(generator.normal(size=(k, 2) if covariance == "diag" else k))
+            clusters = () if covariance.startswith("tied") else (k,)
+            parts = np.exp(generator.normal(size=(*clusters, 2) if covariance.endswith("diag") else clusters))
             point["sigma2_log__"] = np.log(parts)
         C0 = getattr(scaled, "C0", None)
         if isinstance(prior, HierarchicalPrior) and matrix:
@@ -177,7 +178,7 @@ def test_several_features_equal_the_sum_over_all_allocations(prior, covariance, 
             factor = wishart.from_coordinates(coordinates, 2)
             point["C0_factor_factor__"], C0 = coordinates, factor.T @ factor
         elif isinstance(prior, HierarchicalPrior):
-            C0 = np.exp(generator.normal(size=2 if covariance == "diag" else ()))
+            C0 = np.exp(generator.normal(size=2 if covariance.endswith("diag") else ()))
             point["C0_log__"] = np.log(C0)
         exact = log_density_of_several_features(scaled, X2, k, covariance, w, point["mu"], parts, C0)
         # the model's variable is the factor F of the precision: the Jacobian of F'F is 2^D prod F_ii^i
@@ -232,6 +233,6 @@ def test_names_and_dims_of_several_features(covariance, free):
     assert model.named_vars_to_dims["x"] == ("obs", "feature")
     assert list(model.coords["feature"]) == ["eruptions", "waiting"]
     cov = pm.draw(model["cov"], random_seed=SEED)
-    assert (cov[0] == cov[1]).all() == (covariance == "tied")
-    assert (cov[:, 0, 1] == 0).all() == (covariance in ("diag", "spherical"))
-    assert np.allclose(cov[:, 0, 0], cov[:, 1, 1]) == (covariance == "spherical")
+    assert (cov[0] == cov[1]).all() == covariance.startswith("tied")
+    assert (cov[:, 0, 1] == 0).all() == (covariance not in ("full", "tied"))
+    assert np.allclose(cov[:, 0, 0], cov[:, 1, 1]) == covariance.endswith("spherical")

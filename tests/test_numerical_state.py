@@ -98,6 +98,7 @@ CALLS = {
     "coclustering": lambda d: bg.coclustering(tree(d)),
     "compare beside noise": lambda d: repr(bg.compare(data(d), [1, 2], noise=True, **SETTINGS)),
     "compare": lambda d: repr(bg.compare(data(d), [1, 2], **SETTINGS)),
+    "compare structures": lambda d: repr(bg.compare(data(d), [1, 2], covariance=["full", "tied_diag"], **SETTINGS)),
     "conditional": lambda d: d == 1 or bg.conditional(tree(2), {0: 100.0}),
     "credible_ball": lambda d: [repr(bg.credible_ball(tree(d), loss=loss)) for loss in ("vi", "binder")],
     "diagnose": lambda d: repr(bg.diagnose(tree(d))),
@@ -175,6 +176,7 @@ def test_all_public_functions_are_here():
         "MergedClusters",
         "PriorSensitivity",
         "Solutions",
+        "StructureComparison",
     }
     other = {"fit_em"}  # which is part of other calls
     modules = {"datasets", "exceptions", "plots", "priors"}

@@ -49,7 +49,7 @@ def repeated(x, counts):
 def prior_of(d, covariance):
     if d == 1:
         return OWN
-    scale = {"diag": np.ones(d), "spherical": 1.0}.get(covariance, np.eye(d))
+    scale = {"diag": np.ones(d), "spherical": 1.0}.get(covariance.removeprefix("tied_"), np.eye(d))
     return bg.ConjugatePrior(alpha=1.5, b0=np.zeros(d), B0=9 * np.eye(d), c0=d + 1.0, C0=scale)
 
 

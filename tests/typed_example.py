@@ -36,6 +36,7 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
     evidence: Evidence = bg.log_evidence(tree, random_seed=1)
     comparison: Comparison = bg.compare(x, range(1, 4), random_seed=1)
     best: int = comparison.best["elpd_loo"]
+    shapes: bg.StructureComparison = bg.compare(x, [1, 2], covariance=["full", "tied"], random_seed=1)
     gmm = bg.BayesianGMM(3, covariance_type="diag", noise=True, family="t", random_state=1).fit(x[:, None])
     share: float = float(gmm.weights_.max())
     scan: bg.Scan = bg.scan_parquet("rows/*.parquet", columns=["velocity"], missing="drop")
@@ -54,6 +55,7 @@ def analyse(velocity: list[float]) -> tuple[int, float]:
         predicted.sizes,
         rest.nu,
         test.p_value,
+        shapes.recommended,
         curve.shape,
         labels.attrs["n_clusters"],
         ball.contingency("upper").shape,

@@ -20,6 +20,8 @@ bayesgmm compare galaxies.csv --column velocity --k 1:8 --out results/
 
 bayesgmm compare geyser.parquet --columns eruptions waiting --k 1,2,3 --covariance tied
 
+bayesgmm compare geyser.csv --columns eruptions waiting --k 1:4 --covariance full,tied,diag
+
 bayesgmm compare long.csv --column x --cache fits/      (goes on where it was interrupted)
 """
 
@@ -72,8 +74,8 @@ def compare(
             else:
                 from bayesgmm.cli.printed import comparison_text
 
-                one = comparison.reading(min(comparison.fits))
-                answer(f"{what_was_read(one, rows.x)}, seed {comparison.seed}")
+                first = comparison.first if isinstance(comparison, bayesgmm.StructureComparison) else comparison
+                answer(f"{what_was_read(first.reading(min(first.fits)), rows.x)}, seed {first.seed}")
                 answer(comparison_text(comparison, terminal_width()))
             if results is not None:
                 from bayesgmm.cli.results import write_comparison

@@ -26,6 +26,7 @@ from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import OBS
 from bayesgmm.cli.messages import in_shell
 from bayesgmm.comparison.result import Comparison
+from bayesgmm.comparison.structures import StructureComparison
 from bayesgmm.html_report.fitted import INTERVAL, Fitted
 from bayesgmm.html_report.observed import observations
 from bayesgmm.many.result import ManyFits
@@ -83,8 +84,8 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def comparison_document(comparison: Comparison, columns: Sequence[str]) -> dict[str, Any]:
-    """The document of a comparison over k, for columns of these names. Messages name command-line options.
+def comparison_document(comparison: Comparison | StructureComparison, columns: Sequence[str]) -> dict[str, Any]:
+    """The document of a comparison over k, or over structures and k (:func:`_structures_document`), for columns of these names. Messages name command-line options.
 
     * ``document``: "comparison".
     * ``data``: as in :func:`fit_document`.
@@ -96,6 +97,8 @@ def comparison_document(comparison: Comparison, columns: Sequence[str]) -> dict[
     * ``prior_k``: by k.
     * ``fits``: k, settings, diagnosis, parameters and noise of each fit.
     """
+    if isinstance(comparison, StructureComparison):
+        return _structures_document(comparison, columns)
     return {
         "document": "comparison",
         "data": _data(next(iter(comparison.fits.values())), columns),
@@ -127,6 +130,29 @@ def fits_document(fits: ManyFits) -> dict[str, Any]:
     rows = [{name: None if pd.isna(value) else value for name, value in row.items()} for row in table.to_dict("records")]
     sound = bool(fits.table["converged"].all()) and not fits.interrupted
     return {"document": "fits", "seed": fits.seed, "interrupted": fits.interrupted, "ok": sound, "fits": rows}
+
+
+def _structures_document(comparison: StructureComparison, columns: Sequence[str]) -> dict[str, Any]:
+    """The document of a comparison over structures and k, with the documents of the comparisons within each structure."""
+    inside = {name: comparison_document(each, columns) for name, each in comparison.comparisons.items()}
+    return {
+        "document": "structures",
+        "data": _data(next(iter(comparison.first.fits.values())), columns),
+        "seed": comparison.first.seed,
+        "versions": _versions(),
+        "interrupted": comparison.unfinished,
+        "ok": bool(comparison.table["converged"].all()),
+        "verdict": in_shell(comparison.verdict),
+        "sentences": list(comparison.sentences),
+        "recommended": _model(comparison.recommended),
+        "best": {name: _model(each) for name, each in comparison.best.items()},
+        "table": comparison.table.to_dict(orient="records"),
+        "comparisons": inside,
+    }
+
+
+def _model(model: tuple[str, int] | None) -> dict[str, Any] | None:
+    return None if model is None else {"covariance": model[0], "k": model[1]}
 
 
 def to_json(document: Mapping[str, Any]) -> str:

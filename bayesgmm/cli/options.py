@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -203,11 +203,12 @@ class Sampling:
     """How each posterior is computed by compiled code."""
 
     covariance: Annotated[
-        Covariance,
+        str,
         of_sampling(
+            metavar="|".join(get_args(Covariance)),
             help="full: a covariance matrix for each cluster. tied: one for all clusters. diag: independent features. "
             "spherical: one variance for all features of a cluster. tied_diag, tied_spherical: the same variances for all "
-            "clusters."
+            "clusters. compare takes several, such as full,tied.",
         ),
     ] = "full"
     family: Annotated[FamilyName, of_sampling(help="Gaussians, or Student's t distributions with heavy tails.")] = "gaussian"
@@ -254,6 +255,8 @@ class Sampling:
         from bayesgmm.model.priors import ConjugatePrior, HierarchicalPrior
 
         arguments = asdict(self)
+        structures = self.covariance.split(",")
+        arguments["covariance"] = structures if len(structures) > 1 else structures[0]
         kind = HierarchicalPrior if self.prior == "hierarchical" else ConjugatePrior
         usual: Scale = "core" if source.noise else family_of(self.family).scale
         prior = kind(scale=arguments.pop("prior_scale") or usual)

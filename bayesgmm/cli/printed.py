@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from textwrap import fill
 
 import pandas as pd
@@ -14,6 +15,7 @@ from bayesgmm.analysis.judgement import meaning, sentence
 from bayesgmm.analysis.quantities import as_text
 from bayesgmm.cli.messages import in_shell
 from bayesgmm.comparison.result import Comparison, as_printed
+from bayesgmm.comparison.structures import StructureComparison, printed
 from bayesgmm.html_report.blocks import PLAIN
 from bayesgmm.html_report.fitted import Fitted
 
@@ -44,8 +46,12 @@ def fit_text(fitted: Fitted, width: int | None = None, *, worst: bool = False) -
     return "\n\n".join(parts)
 
 
-def comparison_text(comparison: Comparison, width: int | None = None) -> str:
+def comparison_text(comparison: Comparison | StructureComparison, width: int | None = None) -> str:
     """Text of a comparison: the recommended k, the questions with their answers, the table over k, and the caveats."""
+    if isinstance(comparison, StructureComparison):
+        told = [_filled(f"{each[0].upper()}{each[1:]}.", width, "  ") for each in comparison.sentences]
+        rows = _fitted_in(printed(comparison.table), width, _OF_COMPARISON, partial(pd.DataFrame.to_string, index=False))
+        return "\n".join([*told, "", rows, *(_filled(in_shell(each), width, "  ") for each in comparison.caveats)])
     before, after = ([_filled(in_shell(each), width, "  ") for each in some] for some in comparison.caveats)
     answers = comparison.best.as_text(_WIDEST if width is None else min(width, _WIDEST))
     table = _fitted_in(as_printed(comparison.table), width, _OF_COMPARISON, pd.DataFrame.to_string)

@@ -25,8 +25,9 @@ from bayesgmm.analysis.tree import CLUSTER, OBS, features_of
 from bayesgmm.cli.documents import comparison_document, fit_document, to_json
 from bayesgmm.cli.messages import Tell, in_shell, silence
 from bayesgmm.cli.printed import comparison_text, fit_text
-from bayesgmm.cli.stored_results import VERDICT, keep_draws, write_comparison_parts
+from bayesgmm.cli.stored_results import VERDICT, keep_draws, write_comparison_parts, write_structures_list
 from bayesgmm.comparison.result import Comparison
+from bayesgmm.comparison.structures import StructureComparison
 from bayesgmm.files import is_of_full_disk, whole_file
 from bayesgmm.html_report.fitted import Fitted
 from bayesgmm.html_report.writing import report as write_report
@@ -81,14 +82,19 @@ def _density(reading: Reading, name: str) -> Any:
 
 
 def write_comparison(
-    comparison: Comparison,
+    comparison: Comparison | StructureComparison,
     folder: Path,
     columns: Sequence[str] | None = None,
     announce: Tell = silence,
     *,
     ids: pd.Series | None = None,
 ) -> list[str]:
-    """Write the table over k, pictures, a folder for each k, and the report. Returns a message for each part left out."""
+    """Write the table over k, pictures, a folder for each k, and the report. Returns a message for each part left out.
+
+    For several structures, each has a folder with all this, beside the joint table and report.
+    """
+    if isinstance(comparison, StructureComparison):
+        return _write_structures(comparison, folder, columns, announce, ids)
     names = features_of(next(iter(comparison.fits.values())))
     columns = list(map(str, names if columns is None else columns))
     parts = _Parts(folder)
@@ -112,6 +118,22 @@ def write_comparison(
             found = write_fit(fitted, folders[k], columns, announce, report=False, ids=ids)
             parts.left_out.extend(f"k{k}/{each}" for each in found)
     announce("writing the report ...")
+    parts.write(_REPORT, lambda file: write_report(comparison, file))
+    return parts.left_out
+
+
+def _write_structures(
+    comparison: StructureComparison, folder: Path, columns: Sequence[str] | None, announce: Tell, ids: pd.Series | None
+) -> list[str]:
+    parts = _Parts(folder)
+    names = list(map(str, features_of(next(iter(comparison.first.fits.values()))) if columns is None else columns))
+    for name, each in comparison.comparisons.items():
+        (folder / name).mkdir()
+        parts.left_out.extend(f"{name}/{found}" for found in write_comparison(each, folder / name, names, announce, ids=ids))
+    write_structures_list(comparison, folder)
+    parts.write(VERDICT, lambda file: _write_text(file, comparison_text(comparison)))
+    parts.write("comparison.csv", lambda file: comparison.table.to_csv(file, index=False))
+    parts.write("summary.json", lambda file: _write_text(file, to_json(comparison_document(comparison, names))))
     parts.write(_REPORT, lambda file: write_report(comparison, file))
     return parts.left_out
 

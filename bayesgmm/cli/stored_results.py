@@ -12,17 +12,19 @@ import xarray as xr
 
 from bayesgmm.analysis.diagnosis import diagnosis_of
 from bayesgmm.analysis.reading import Reading
+from bayesgmm.arguments import read_covariance
 from bayesgmm.cli.folders import require_undamaged
 from bayesgmm.comparison.leave_one_out import LOO, SampledLOO
 from bayesgmm.comparison.result import Comparison
+from bayesgmm.comparison.structures import StructureComparison
 from bayesgmm.files import whole_file
 
 POSTERIOR = "posterior.nc"
 VERDICT = "verdict.txt"  # every folder of results has one
-_LOO, _REST = "loo.nc", "comparison.json"
+_LOO, _REST, _STRUCTURES = "loo.nc", "comparison.json", "structures.json"
 
 
-def read_results(place: str | Path) -> xr.DataTree | Comparison:
+def read_results(place: str | Path) -> xr.DataTree | Comparison | StructureComparison:
     """Read the fit, posterior of k or comparison in a folder of results, or the tree in a NetCDF file.
 
     Other content, and files that were damaged or changed, are refused.
@@ -32,6 +34,8 @@ def read_results(place: str | Path) -> xr.DataTree | Comparison:
         raise FileNotFoundError(f"{folder} does not exist; give a folder of results, or a posterior.nc")
     if folder.is_file():
         return _read_tree(folder)
+    if (folder / _STRUCTURES).is_file():
+        return _read_structures(folder)
     if (folder / _REST).is_file():
         return _read_comparison(folder)
     if (folder / POSTERIOR).is_file():
@@ -105,6 +109,23 @@ def _read_comparison(folder: Path) -> Comparison:
     readings = {k: Reading(fits[k]) for k in prior_k}
     diagnoses = {k: each.ask(diagnosis_of) for k, each in readings.items()}
     return Comparison(table, fits, loo, diagnoses, seed, pd.Series(prior_k), unfinished, readings)
+
+
+def write_structures_list(comparison: StructureComparison, folder: Path) -> None:
+    """Write the names of the structures, whose comparisons are in folders of these names."""
+    (folder / _STRUCTURES).write_text(json.dumps(list(comparison.comparisons)) + "\n", encoding="utf-8")
+
+
+def _read_structures(folder: Path) -> StructureComparison:
+    require_undamaged(folder / _STRUCTURES)
+    try:
+        names: list[Any] = [read_covariance(each) for each in json.loads((folder / _STRUCTURES).read_text(encoding="utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise _changed(folder / _STRUCTURES, _first(error)) from None
+    missing = [f"{name}/{_REST}" for name in names if not (folder / name / _REST).is_file()]
+    if missing or not names:
+        raise _changed(folder, f"no {', '.join(missing) or 'structures'}")
+    return StructureComparison({name: _read_comparison(folder / name) for name in names})
 
 
 def _changed(place: Path, got: str) -> ValueError:

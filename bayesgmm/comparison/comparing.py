@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,22 @@ from scipy.special import logsumexp
 from bayesgmm.analysis.contract import attribute
 from bayesgmm.analysis.impropriety import OfData, forewarn, of_data, settled
 from bayesgmm.analysis.reading import Reading
-from bayesgmm.arguments import Covariance, FamilyName, Method, Missing, Noise, Rounding, read_count, read_seed
+from bayesgmm.arguments import (
+    Covariance,
+    FamilyName,
+    Method,
+    Missing,
+    Noise,
+    Rounding,
+    read_count,
+    read_covariance,
+    read_seed,
+)
 from bayesgmm.comparison.cache import FitCache
 from bayesgmm.comparison.judging import Judged, judge, table_of
 from bayesgmm.comparison.leave_one_out import FEWEST_DRAWS
 from bayesgmm.comparison.result import ASKED, Comparison
+from bayesgmm.comparison.structures import StructureComparison
 from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
 from bayesgmm.data.rounding import is_auto
@@ -49,13 +60,29 @@ _log = logging.getLogger(__name__)
 _SAID = (ApproximationWarning, ConvergenceWarning, DataWarning, ImproperPosteriorWarning, InterruptedWarning)
 
 
+@overload
+def compare(
+    x: ArrayLike | Observations | Scan | Mapping[int, xr.DataTree] | Iterable[xr.DataTree],
+    k: Iterable[int] = ...,
+    *,
+    covariance: Covariance = "full",
+    **options: Any,
+) -> Comparison: ...
+@overload
+def compare(
+    x: ArrayLike | Observations | Scan,
+    k: Iterable[int] = ...,
+    *,
+    covariance: Sequence[Covariance],
+    **options: Any,
+) -> StructureComparison: ...
 def compare(
     x: ArrayLike | Observations | Scan | Mapping[int, xr.DataTree] | Iterable[xr.DataTree],
     k: Iterable[int] = range(1, 9),
     *,
     method: Method | None = None,
     prior: Prior | None = None,
-    covariance: Covariance = "full",
+    covariance: Covariance | Sequence[Covariance] = "full",
     draws: int | None = None,
     chains: int = 4,
     prior_k: PriorOnK | ArrayLike | None = None,
@@ -69,7 +96,7 @@ def compare(
     rounding: Rounding = "auto",
     family: FamilyName = "gaussian",
     **options: Any,
-) -> Comparison:
+) -> Comparison | StructureComparison:
     """Fit a mixture for every k, and compare how well each predicts new observations and how probable each k is.
 
     Parameters
@@ -80,7 +107,10 @@ def compare(
         Numbers of components to try.
     method : {"nuts", "gibbs", "advi", "laplace"}, optional
         As in :func:`bayesgmm.fit`, for every k. Default: the engine that suits each k.
-    prior, covariance, draws, chains, missing, sample_weight, labels, noise, rounding, family
+    covariance : str or sequence of str
+        As in :func:`bayesgmm.fit`. With several structures, such as ``["full", "tied"]``, each is fitted for every k, and
+        all are compared with each other.
+    prior, draws, chains, missing, sample_weight, labels, noise, rounding, family
         As in :func:`bayesgmm.fit`, the same for every k. If values must be treated as rounded for one k, they are for all.
     prior_k : PriorOnK or sequence of float, optional
         Prior on k (:mod:`bayesgmm.priors`), restricted to the k compared. Default: all are equally probable.
@@ -98,7 +128,8 @@ def compare(
     -------
     Comparison
         Prints one recommended k, a table of questions and answers, and a row for each k. See ``.table``, ``.best``,
-        ``.fits``, ``.weights``.
+        ``.fits``, ``.weights``. For several structures it is a :class:`StructureComparison`, which recommends one structure
+        and k.
 
     Warns
     -----
@@ -137,7 +168,15 @@ def compare(
     >>> comparison.best["log_evidence"]
     3
     """
+    given: dict[str, Any]
     trees = _given_trees(x)
+    if not isinstance(covariance, str):
+        if trees is not None:
+            raise ValueError(about("covariance", "cannot be given with trees, which hold their own; leave it out"))
+        given = {"method": method, "prior": prior, "draws": draws, "chains": chains, "prior_k": prior_k, "cache": cache}
+        given |= {"progressbar": progressbar, "missing": missing, "sample_weight": sample_weight, "labels": labels}
+        given |= {"noise": noise, "rounding": rounding, "family": family} | options
+        return _of_structures(x, _read_ks(k), _read_structures(covariance), read_seed(random_seed), given)
     if trees is not None:
         for name, value in (("sample_weight", sample_weight), ("labels", labels), ("noise", noise)):
             if value is not None and value is not False:
@@ -150,8 +189,7 @@ def compare(
     if options.get("model") is not None:
         raise TypeError("model states one k and cannot be compared over k; fit each model and pass the trees to az.compare")
     ks = _read_ks(k)
-    given: dict[str, Any] = {"missing": missing, "sample_weight": sample_weight, "labels": labels, "noise": noise}
-    given["rounding"] = rounding
+    given = {"missing": missing, "sample_weight": sample_weight, "labels": labels, "noise": noise, "rounding": rounding}
     x = first_pass(x, given, Phases(announce=progressbar))
     data, source, _ = read_fit_source(x, ks[0], covariance=covariance, family=family, **given)  # type: ignore[arg-type]
     for each in ks[1:]:
@@ -190,6 +228,38 @@ def compare(
             given, default=lambda each: each.item() if hasattr(each, "item") else str(each)
         )
     return _compared(fits, seed, prior_k, ks)
+
+
+def _of_structures(
+    x: Any, ks: list[int], structures: list[Covariance], seed: int, given: dict[str, Any]
+) -> StructureComparison:
+    """A comparison within each structure, with the same seed. All data are checked first, so that no fit is in vain."""
+    about_data = {name: given[name] for name in ("missing", "sample_weight", "labels", "noise")}
+    found: dict[Covariance, Comparison] = {}
+    x = first_pass(x, about_data | {"rounding": given["rounding"]}, Phases(announce=given["progressbar"]))
+    for each in structures:
+        data, source, _ = read_fit_source(x, ks[0], covariance=each, family=given["family"], **about_data)
+        if isinstance(source, Scan) or not is_auto(given["rounding"]):
+            continue
+        own = read_prior(given["prior"], data, each, given["family"])
+        steps = settled(data, ks, own, each, given["family"], "auto")[0].steps
+        if steps is not None and data.steps is None:  # treated as rounded for one structure, they are for all
+            given["rounding"] = steps
+    for each in structures:
+        found[each] = compare(x, ks, covariance=each, random_seed=seed, **given)
+        if found[each].unfinished:
+            break
+    return StructureComparison(found)
+
+
+def _read_structures(covariance: Any) -> list[Covariance]:
+    if isinstance(covariance, Mapping) or not isinstance(covariance, Iterable):
+        rule = "must be the name of a structure, or several such as ['full', 'tied']"
+        raise TypeError(about("covariance", f"{rule}, got {covariance!r}"))
+    names: list[Any] = list(dict.fromkeys(read_covariance(each) for each in covariance))
+    if not names:
+        raise ValueError(about("covariance", "must hold at least one structure, got none"))
+    return names
 
 
 @dataclass(frozen=True)

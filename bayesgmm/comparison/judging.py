@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import arviz as az
@@ -47,7 +47,7 @@ def table_of(fits: Mapping[int, Reading], judged: Mapping[int, Judged], prior_k:
     """The table of a comparison: see :class:`bayesgmm.Comparison`."""
     first = next(iter(fits.values()))
     elpds = {k: each.elpd for k, each in judged.items() if each.elpd is not None}
-    compared, rows = _beside_the_best(elpds, first), []
+    compared, rows = beside_the_best(elpds, first), []
     for k, (elpd, diagnosis, value, mcse) in judged.items():
         reading = fits[k]
         tree, (estimate, _) = reading.tree, reading.em
@@ -85,19 +85,20 @@ def table_of(fits: Mapping[int, Reading], judged: Mapping[int, Judged], prior_k:
     return table
 
 
-def _beside_the_best(elpds: Mapping[int, Any], reading: Reading) -> pd.DataFrame:
-    """By k: elpd_diff to the best, its standard error dse, and the stacking weight.
+def beside_the_best(elpds: Mapping[Any, Any], reading: Reading) -> pd.DataFrame:
+    """By k, or by other names of the models: elpd_diff to the best, its standard error dse, and the stacking weight.
 
     If the trees hold a sample of the rows, dse includes the sampling error.
     """
     counts, whole = reading.observations.counts, reading.whole
     if len(elpds) < 2:
-        return pd.DataFrame({"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}, index=list(elpds))
+        return pd.DataFrame({"elpd_diff": 0.0, "dse": 0.0, "weight": 1.0}, index=_index(elpds))
     if whole is None and any(hasattr(each, "subsample_size") for each in elpds.values()):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # bad k-hats: in the column bad_pareto_k
             found = az.compare({str(k): each for k, each in elpds.items()}, round_to="none")
-        return found.set_axis(found.index.astype(int))
+        names = {str(k): k for k in elpds}
+        return found.set_axis(_index(names[each] for each in found.index))
     of_counts = {k: each.elpd_i.values / counts for k, each in elpds.items()}
     best = max(elpds, key=lambda k: float(elpds[k].elpd))
     rows = {}
@@ -111,7 +112,11 @@ def _beside_the_best(elpds: Mapping[int, Any], reading: Reading) -> pd.DataFrame
             difference, error = elpds[k].elpd - elpds[best].elpd, float(np.hypot(np.sqrt(factor) * error, of_sample))
         rows[k] = {"elpd_diff": difference, "dse": error}
     weights = stacking(np.stack(list(of_counts.values()), axis=1), counts)
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["elpd_diff", "dse"]).assign(weight=weights)
+    return pd.DataFrame(list(rows.values()), index=_index(rows)).assign(weight=weights)
+
+
+def _index(names: Iterable[Any]) -> pd.Index:
+    return pd.Index(list(names), tupleize_cols=False)
 
 
 def _evidence(reading: Reading) -> tuple[float, float]:

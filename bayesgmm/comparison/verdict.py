@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from textwrap import fill, wrap
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -137,31 +137,42 @@ def smallest_left(by_k: pd.DataFrame) -> tuple[int, str]:
     """The smallest k that neither prediction nor evidence rules out, and the reason in words."""
     if len(by_k) == 1:
         return int(by_k.index[0]), "the only one compared"
-    best = int(by_k["elpd_loo"].idxmax())
-    by_loo = {best, *close_by_loo(by_k, best)}
-    predicts = "prediction (LOO, differences above two standard errors)"
+    left, predicts = not_ruled_out(by_k), "prediction (LOO, differences above two standard errors)"
     if by_k["log_evidence"].isna().all():
-        return min(by_loo), f"the smallest k that {predicts} does not rule out"
-    best = int(by_k["log_evidence"].idxmax())
-    behind, error = _behind(by_k, best)
-    left = by_loo.intersection(by_k.index[~(behind > np.log(_STRONG) + _DECIDED * error)])
+        return min(left), f"the smallest k that {predicts} does not rule out"
     if left:
         return min(left), (
             f"the smallest k that neither {predicts} nor the evidence (Bayes factors above {_STRONG} and two Monte Carlo "
             "errors) rules out"
         )
     return (
-        best,
+        int(by_k["log_evidence"].idxmax()),
         f"the k of the largest evidence, because prediction or evidence rules out every k; {predicts} rules out this one",
     )
 
 
-def close_by_loo(by_k: pd.DataFrame, best: int) -> list[int]:
+def not_ruled_out(by_model: pd.DataFrame) -> list[Any]:
+    """The models, by their names in the index, that neither prediction nor, if there is any, the evidence rules out."""
+    best = by_model["elpd_loo"].idxmax()
+    left = [best, *close_by_loo(by_model, best)]
+    if by_model["log_evidence"].isna().all():
+        return left
+    behind, error = _behind(by_model, by_model["log_evidence"].idxmax())
+    return [each for each in left if not behind[each] > np.log(_STRONG) + _DECIDED * error[each]]
+
+
+def close_by_loo(by_k: pd.DataFrame, best: Any) -> list[Any]:
     """The k with a prediction that cannot be told apart from that of the best."""
     return by_k.index[(by_k["elpd_diff"].abs() < _DECIDED * by_k["dse"]) & (by_k.index != best)].tolist()
 
 
-def _behind(by_k: pd.DataFrame, best: int) -> tuple[pd.Series, pd.Series]:
+def close_by_evidence(by_k: pd.DataFrame, best: Any) -> list[Any]:
+    """The k with an evidence that cannot be told apart from that of the best."""
+    behind, error = _behind(by_k, best)
+    return by_k.index[(behind < np.maximum(_BAYES_FACTOR, _DECIDED * error)) & (by_k.index != best)].tolist()
+
+
+def _behind(by_k: pd.DataFrame, best: Any) -> tuple[pd.Series, pd.Series]:
     """Log evidence of the best k minus that of each k, and the standard error of this difference."""
     return by_k.loc[best, "log_evidence"] - by_k["log_evidence"], np.hypot(by_k.loc[best, "mcse"], by_k["mcse"])
 
@@ -185,8 +196,8 @@ def _of_evidence(by_k: pd.DataFrame, best: int, most_probable: int | None) -> st
 
 
 def _decided_by_evidence(by_k: pd.DataFrame, best: int) -> str:
-    behind, error = _behind(by_k, best)
-    close = by_k.index[(behind < np.maximum(_BAYES_FACTOR, _DECIDED * error)) & (by_k.index != best)].tolist()
+    behind, _ = _behind(by_k, best)
+    close = close_by_evidence(by_k, best)
     if close:
         decided = f"cannot be told apart from k = {_listed(close)} (Bayes factors below 3, or within two Monte Carlo errors)"
     elif behind.drop(best).notna().any():

@@ -13,6 +13,7 @@ from bayesgmm.analysis.judgement import sentence
 from bayesgmm.analysis.quantities import summarise
 from bayesgmm.analysis.tree import features_of
 from bayesgmm.comparison.result import Comparison
+from bayesgmm.comparison.structures import StructureComparison, printed
 from bayesgmm.data.observations import Observations
 from bayesgmm.digits import with_digits
 from bayesgmm.html_report import figures
@@ -58,6 +59,21 @@ def comparison_section(comparison: Comparison, k: int) -> Section:
     blocks += [Text(after)] if after else []
     blocks += [figures.compare_picture(comparison), _criteria(comparison, k), Terms(_ASKED)]
     return Section("number", "How many components", blocks)
+
+
+def structures_section(comparison: StructureComparison) -> Section:
+    """The section on the covariance structures and k that were compared."""
+    recommended, shown = comparison.recommended, printed(comparison.table)
+    models = list(zip(comparison.table["covariance"], comparison.table["k"], strict=True))
+    words = " ".join(map(sentence, comparison.sentences))
+    caption = (
+        "Each structure and k. elpd_diff, weight and p compare all rows; p is the posterior probability of structure and k. "
+        "The sections below describe the recommended structure"
+    )
+    marked = None if recommended is None else models.index(recommended)
+    blocks: list[Block] = [Text(words), Table(caption, list(shown), shown.astype(str).to_numpy().tolist(), marked=marked)]
+    blocks += [Text(sentence(each)) for each in comparison.caveats]
+    return Section("structures", "Which covariance structure", blocks)
 
 
 def fits_pictures(comparison: Comparison) -> list[Block]:

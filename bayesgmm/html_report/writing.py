@@ -16,6 +16,7 @@ from bayesgmm.analysis.contract import require_posterior_k
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.arguments import read_path
 from bayesgmm.comparison.result import Comparison
+from bayesgmm.comparison.structures import StructureComparison
 from bayesgmm.comparison.verdict import smallest_left
 from bayesgmm.files import whole_file
 from bayesgmm.html_report.blocks import Block, Picture, Section, Text, as_recorded, count, counted, listed
@@ -27,6 +28,7 @@ from bayesgmm.html_report.k_sections import (
     groups,
     posterior_answer,
     posterior_sections,
+    structures_section,
 )
 from bayesgmm.html_report.observed import feature_names, kind_of, observations
 from bayesgmm.html_report.settings import settings_section
@@ -40,7 +42,12 @@ _WIDTH = 120  # characters of a table that fit a screen
 
 
 def report(
-    result: Tree | Comparison, path: str | Path, *, k: int | None = None, title: str | None = None, force: bool = False
+    result: Tree | Comparison | StructureComparison,
+    path: str | Path,
+    *,
+    k: int | None = None,
+    title: str | None = None,
+    force: bool = False,
 ) -> Path:
     """Write a report of a fit, of a comparison over k, or of the posterior of k, as one HTML file.
 
@@ -49,7 +56,7 @@ def report(
 
     Parameters
     ----------
-    result : DataTree or Comparison
+    result : DataTree, Comparison or StructureComparison
         From :func:`bayesgmm.fit`, :func:`bayesgmm.compare` or :func:`bayesgmm.posterior_k`.
     path : path
         The file to write. Its folder is created if it does not exist.
@@ -115,7 +122,13 @@ def report(
 
 def _page(result: Any, k: int | None, title: str | None) -> str:
     reading: Reading | None = None
-    if isinstance(result, Comparison):
+    if isinstance(result, StructureComparison):
+        covariance, best = result.recommended or (next(iter(result.comparisons)), None)
+        inside = result.comparisons[covariance]
+        heading, lead, sections = _of_comparison(inside, best if k is None else k)
+        sections = [structures_section(result), *sections]
+        heading, reading = f"{heading[:-1]}, and of which shape?", inside.reading(min(inside.fits))
+    elif isinstance(result, Comparison):
         heading, lead, sections = _of_comparison(result, k)
         reading = result.reading(min(result.fits))
     elif k is not None:
