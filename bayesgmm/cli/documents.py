@@ -85,7 +85,9 @@ def fit_document(fitted: Fitted, columns: Sequence[str]) -> dict[str, Any]:
 
 
 def comparison_document(comparison: Comparison | StructureComparison, columns: Sequence[str]) -> dict[str, Any]:
-    """The document of a comparison over k, or over structures and k (:func:`_structures_document`), for columns of these names. Messages name command-line options.
+    """The document of a comparison, for columns of these names. Messages name command-line options.
+
+    For a comparison over k:
 
     * ``document``: "comparison".
     * ``data``: as in :func:`fit_document`.
