@@ -33,10 +33,11 @@ def report(
         raise FileExistsError(f"{file} exists; choose another --out, or replace it with --force")
     found = read_results(results)
     if names is not None:
-        from bayesgmm.analysis.naming import rename_clusters
-        from bayesgmm.comparison.result import Comparison
+        import xarray as xr
 
-        if isinstance(found, Comparison):
+        from bayesgmm.analysis.naming import rename_clusters
+
+        if not isinstance(found, xr.DataTree):
             raise ValueError("--names must be for the results of fit, got a comparison; give the folder of one k in it")
         found = rename_clusters(found, names)
     answer(f"The report is in {write(found, file, k=k, title=title, force=force)}")

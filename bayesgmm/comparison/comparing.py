@@ -241,7 +241,7 @@ def _of_structures(
         data, source, _ = read_fit_source(x, ks[0], covariance=each, family=given["family"], **about_data)
         if isinstance(source, Scan) or not is_auto(given["rounding"]):
             continue
-        own = read_prior(given["prior"], data, each, given["family"])
+        own = read_prior(given["prior"], data, each, given["family"], ks)
         steps = settled(data, ks, own, each, given["family"], "auto")[0].steps
         if steps is not None and data.steps is None:  # treated as rounded for one structure, they are for all
             given["rounding"] = steps

@@ -27,7 +27,9 @@ def small_posterior(covariance, n_features, kind, k=3, n=6, of_each=False):
     if of_each:
         steps = np.arange(k)
         given["alpha"] = 0.3 * (steps + 1)
-        given |= {name: np.add.outer(steps, given[name]) for name in ("b0", *(["c0"] if not covariance.startswith("tied") else []))}
+        given |= {
+            name: np.add.outer(steps, given[name]) for name in ("b0", *(["c0"] if not covariance.startswith("tied") else []))
+        }
         given["B0"] = np.multiply.outer(1 + steps, given["B0"])
         if kind == "conjugate" and not covariance.startswith("tied"):
             scale = np.multiply.outer(1 + steps, scale)
