@@ -58,13 +58,14 @@ def prior_of_each(kind, covariance, n_features, k):
         root = generator.normal(size=(k, n_features, n_features + 2))
         return root @ root.swapaxes(1, 2)
 
-    one, tied = n_features == 1, covariance == "tied"
+    one, tied = n_features == 1, covariance.startswith("tied")
     given = {"alpha": generator.uniform(0.5, 3, k), "b0": generator.normal(size=k if one else (k, n_features))}
     given["B0"] = generator.uniform(1, 9, k) if one else 9 * matrices()
     given["c0"] = n_features + (1.3 if tied else generator.uniform(0.5, 3, k))
     if kind == "hierarchical":
         usual = prior_of("hierarchical, all given", covariance, n_features)
         return bg.HierarchicalPrior(**given, g0=usual.g0, G0=usual.G0)
-    scale = {"diag": generator.uniform(0.2, 3, (k, n_features)), "spherical": generator.uniform(0.2, 3, k)}.get(covariance)
+    scale = {"diag": generator.uniform(0.2, 3, (k, n_features)), "spherical": generator.uniform(0.2, 3, k)}
+    scale = scale.get(covariance.removeprefix("tied_"))
     scale = generator.uniform(0.2, 3, k) if one else matrices() if scale is None else scale
     return bg.ConjugatePrior(**given, C0=scale[0] if tied else scale)

@@ -362,7 +362,7 @@ def test_widths_must_fit(faithful_tree):
         bg.predictive_density(faithful_tree, np.ones((4, 3)))
     with pytest.raises(ValueError, match=r"x must have 2 feature\(s\) like the mixture, got 1"):
         bg.fit_em(X.iloc[:, :2], 2, random_seed=1).mixture.log_density([1.0])
-    with pytest.raises(ValueError, match=r"HierarchicalPrior.b0 must have shape \(2,\) for data with 2 feature"):
+    with pytest.raises(ValueError, match=r"HierarchicalPrior.b0 must have shape \(2,\), or \(K, 2\) for 2 feature"):
         bg.fit(X.iloc[:, :2], 2, prior=bg.HierarchicalPrior(b0=1.0))
     with pytest.raises(
         ValueError, match=r"G0 must have shape \(2,\) for data with 2 feature\(s\) and covariance='diag', got"

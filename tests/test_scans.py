@@ -54,7 +54,7 @@ def test_a_posterior_of_sums_is_that_of_the_rows(covariance, n_features, options
     generator = rng(1)
     x = bg.Observations(generator.normal(7, 3, (500, n_features)), weight=generator.uniform(0.5, 2, 500))
     x, family = x.with_noise(options.get("noise", False)), options.get("family", "gaussian")
-    prior = read_prior(None, x, covariance, family)
+    prior = read_prior(None, x, covariance, family, [2])
     own, units = standardised_posterior(x, 3, prior, covariance, family)
     summed = SummedPosterior(own.observations, 3, own.prior, covariance, family, source=x, units=units)
     points = generator.normal(0, 0.3, (5, own.n_dim))
@@ -68,7 +68,7 @@ def test_a_posterior_of_sums_is_that_of_the_rows(covariance, n_features, options
 
 def test_a_posterior_of_sums_is_nowhere_beyond_the_range_of_a_float(one):
     x = bg.Observations(one)
-    own, units = standardised_posterior(x, 2, read_prior(None, x, "full"), "full")
+    own, units = standardised_posterior(x, 2, read_prior(None, x, "full", "gaussian", [2]), "full")
     summed = SummedPosterior(own.observations, 2, own.prior, "full", source=x, units=units)
     far = np.full((1, own.n_dim), 1e200)
     assert np.isnan(summed.values(far)).all()

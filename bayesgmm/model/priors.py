@@ -487,7 +487,7 @@ def _require_definite(name: str, array: FloatArray) -> None:
     sd = np.sqrt(np.maximum(np.diagonal(array, axis1=-2, axis2=-1), 0))
     with np.errstate(all="ignore"):
         scaled = array / sd[..., :, None] / sd[..., None, :]  # without units
-    symmetric = abs(scaled - scaled.swapaxes(-1, -2)) <= 1e-8
+        symmetric = abs(scaled - scaled.swapaxes(-1, -2)) <= 1e-8
     if not (sd > 0).all() or not symmetric.all() or np.linalg.eigvalsh(scaled).min() <= 0:
         raise ValueError(f"{name} must be symmetric and positive definite")
 
