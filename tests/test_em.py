@@ -335,9 +335,9 @@ def test_is_seeded(galaxies):
         ({"tol": "small"}, TypeError, "tol must be a positive number, got 'small'"),
         ({"variance_floor": -1}, ValueError, "variance_floor must be a positive finite number"),
         (
-            {"covariance": "VVV"},
+            {"covariance": "iso"},
             ValueError,
-            "covariance must be one of 'full', 'tied', 'diag', 'spherical', 'tied_diag', 'tied_spherical', got 'VVV'",
+            "covariance must be one of 'full', 'tied', 'diag', 'spherical', 'tied_diag', 'tied_spherical', got 'iso'",
         ),
         ({"start": Mixture([1], [0], sigma=1)}, ValueError, "start must be one Mixture or several with k = 2 components"),
         ({"start": 3}, TypeError, "start must be a Mixture or a sequence of them, got int"),

@@ -521,9 +521,9 @@ def test_a_custom_model_of_something_else_is_refused(two_small, make, options, e
             "method must be one of 'nuts', 'gibbs', 'advi', 'laplace', got 'gibbs-sampler'",
         ),
         (
-            {"covariance": "VVV"},
+            {"covariance": "iso"},
             ValueError,
-            "covariance must be one of 'full', 'tied', 'diag', 'spherical', 'tied_diag', 'tied_spherical', got 'VVV'",
+            "covariance must be one of 'full', 'tied', 'diag', 'spherical', 'tied_diag', 'tied_spherical', got 'iso'",
         ),
         ({"draws": 0}, ValueError, "draws must be an integer of at least 1, got 0"),
         ({"chains": -1}, ValueError, "chains must be an integer of at least 1, got -1"),

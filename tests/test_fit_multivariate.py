@@ -327,7 +327,7 @@ WRONG = {
     "duplicated feature": (X[["eruptions", "waiting", "twice"]], {}, r"x must not have collinear columns for covariance='full', got columns 'waiting', 'twice'"),
     "collinear, tied": (np.c_[X.iloc[:, :2], X["eruptions"] + X["waiting"]], {"covariance": "tied"}, r"covariance='tied', got columns 0, 1, 2, each a linear combination of the others"),
     "too few": (X.iloc[:2, :2], {}, r"x must have more observations than features for covariance='full', got n = 2 for 2 features; use"),
-    "unknown structure": (X.iloc[:, :2], {"covariance": "VVV"}, "covariance must be one of 'full', 'tied', 'diag', 'spherical', got 'VVV'"),
+    "unknown structure": (X.iloc[:, :2], {"covariance": "VVV"}, "covariance must be the name of a structure here, got mclust's 'VVV'; use 'full'"),
     "one name twice": (pd.concat([X["eruptions"]] * 2, axis=1), {}, "x must have columns of different names, got eruptions, eruptions; rename"),
     "narrow feature": (X.iloc[:, :2] * [1, 1e-200], {}, "column 'waiting' of x must have a range between"),
 }  # fmt: skip

@@ -214,7 +214,7 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
 def _n_free(table: pd.DataFrame) -> int:
     """Number of free parameters: the weights add to one, and the table lists a shared sigma once for each cluster."""
     repeated = table.duplicated(subset=["em", "mean", "sd"]).sum()
-    return max(1, len(table) - int(repeated) - int(table.index.str.startswith("w[").any()))
+    return max(1, len(table) - int(repeated) - int(any(name.startswith("w[") for name in table.index)))
 
 
 def _em_table(reading: Reading, mixture: Mixture) -> pd.DataFrame:
