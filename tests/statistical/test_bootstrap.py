@@ -51,7 +51,7 @@ def cells(p_values):
 
 @pytest.fixture(scope="module")
 def of_single():
-    return results_of(single, 1, 200, 10_000)
+    return results_of(single, 1, 100, 10_000)
 
 
 def test_the_level_is_held(of_single):
@@ -73,10 +73,10 @@ def test_control_a_chi_squared_reference_rejects_too_often(of_single):
 )
 def test_the_level_is_held_for_other_data(draw, k, covariance):
     """Replicates hold the rounding, gaps and errors of the data. Beyond one Gaussian uniformity is approximate."""
-    found = results_of(draw, k, 60, 20_000, covariance=covariance)
+    found = results_of(draw, k, 30, 20_000, covariance=covariance)
     assert_counts(cells([each.p_value for each in found]), CELLS, "p-values")
 
 
 def test_clusters_that_are_apart_are_found():
-    found = results_of(two, 1, 20, 30_000)
+    found = results_of(two, 1, 12, 30_000)
     assert np.mean([each.p_value == 1 / (B + 1) for each in found]) > 0.9
