@@ -173,6 +173,7 @@ def test_all_public_functions_are_here():
         "Evidence",
         "HierarchicalPrior",
         "LabelQuality",
+        "ManyFits",
         "MergedClusters",
         "PriorSensitivity",
         "Solutions",
