@@ -41,28 +41,36 @@ def small_posterior(covariance, n_features, kind, k=3, n=6, of_each=False):
 
 
 def prior_points(own, size, generator):
-    """Independent draws of the parameters from the prior, as points."""
+    """Independent draws of the parameters from the prior, as points with all coordinates; those of fixed ones are arbitrary.
+
+    Fixed weights must be all weights.
+    """
     k, d, m = own.k, own.n_features, 1 if own.covariance.startswith("tied") else own.k
     hyper = own.hyper.of_each(k, m)
-    w = generator.dirichlet(hyper.alpha, size)
+    fixed = hyper.c0 == 0
+    c0 = np.where(fixed, d + 1.0, hyper.c0)
+    w = generator.dirichlet(np.where(hyper.alpha > 0, hyper.alpha, 1.0), size)
     noise = generator.normal(size=(size, k, d, 1))
-    mu = (hyper.b0 + (np.linalg.cholesky(hyper.B0) @ noise)[..., 0]).reshape(size, -1)
+    mu = (hyper.b0 + (hyper.root_of_B0 @ noise)[..., 0]).reshape(size, -1)
     log_w = np.log(np.maximum(w, 1e-300))
     parts = [(log_w - log_w.mean(axis=1, keepdims=True))[:, :-1], mu]
-    C0 = np.broadcast_to(hyper.rate, (size, *hyper.rate.shape))
+    rate = hyper.rate.copy()
+    if fixed.any() and not own.hierarchical:
+        rate[fixed] = np.eye(d) if rate.ndim == 3 else 1.0
+    C0 = np.broadcast_to(rate, (size, *rate.shape))
     if d > 1 and own.covariance in ("full", "tied"):
         if own.hierarchical:
             factors = wishart.draw_factors(hyper.g0, C0, generator)
             C0 = factors.swapaxes(-1, -2) @ factors
             parts.append(wishart.to_coordinates(factors).reshape(size, -1))
-        factors = wishart.draw_factors(hyper.c0, np.broadcast_to(C0, (size, m, d, d)), generator)
+        factors = wishart.draw_factors(c0, np.broadcast_to(C0, (size, m, d, d)), generator)
         parts.append(wishart.to_coordinates(factors).reshape(size, -1))
     else:
         if own.hierarchical:
             C0 = generator.gamma(hyper.g0, 1 / C0)
             parts.append(np.log(C0).reshape(size, -1))
         C0 = np.broadcast_to(C0, (size, m, C0.shape[-1]))
-        parts.append(np.log(C0 / generator.gamma(hyper.c0[:, None], size=C0.shape)).reshape(size, -1))
+        parts.append(np.log(C0 / generator.gamma(c0[:, None], size=C0.shape)).reshape(size, -1))
     if own.n_nu:
         nu = stats.gamma(2, scale=10)
         parts.append(np.log(nu.isf(nu.sf(1) * generator.random((size, k))) - 1))
