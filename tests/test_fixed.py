@@ -16,7 +16,7 @@ from bayesgmm.posterior.log_posterior import LogPosterior
 from tests.families import KINDS, STRUCTURES, prior_of_each
 from tests.oracles.joint import draw_data, prior_points
 from tests.oracles.marginal import X, of_each_component
-from tests.oracles.pymc_density import Mode
+from tests.oracles.pymc_density import Mode, assert_density_is
 from tests.statistics import SEED, Z, assert_same_means, rng
 
 pytestmark = [
@@ -75,11 +75,7 @@ def test_the_density_is_the_pymc_models(covariance, d, kind):
         at += start[variable.name].size
     assert at == own.n_dim
     pymc = model.logp_dlogp_function(ravel_inputs=True, initial_point=start, mode=Mode("py", "merge"))
-    for _ in range(3):
-        point = rng(3).normal(0, 0.5, own.n_dim)
-        (value, slopes), (exact, exact_slopes) = own(point), pymc(point)
-        assert value == pytest.approx(exact, rel=1e-10)
-        np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-8, atol=1e-8 * np.abs(exact_slopes).max())
+    assert_density_is(own, pymc, rng(3))
 
 
 @pytest.mark.parametrize(("covariance", "d"), STRUCTURES)

@@ -11,7 +11,7 @@ from bayesgmm.kernels import estep
 from bayesgmm.posterior import log_posterior
 from tests.families import COVARIANCES, STRUCTURES
 from tests.oracles.marginal import PAIRS, SHARED, SHARED_2, X, correlated_features, independent_features
-from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
+from tests.oracles.pymc_density import assert_density_is, stated_by_pymc, value_and_gradient
 from tests.statistics import SEED, Z, rng
 
 pytestmark = [
@@ -99,11 +99,7 @@ def test_the_density_of_what_is_known_is_the_pymc_models(covariance, d, matrix):
     prior = bg.HierarchicalPrior().scaled_to(x, covariance)
     own = log_posterior(x, k, prior, covariance, Known(generator.uniform(0.3, 3, len(x)), labels))
     pymc = value_and_gradient(own, stated_by_pymc(own))
-    for _ in range(3):
-        point = generator.normal(0, 0.5, own.n_dim)
-        (value, slopes), (exact, exact_slopes) = own(point), pymc(point)
-        assert value == pytest.approx(exact, rel=1e-10)
-        np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-8, atol=1e-8 * np.abs(exact_slopes).max())
+    assert_density_is(own, pymc, generator)
 
 
 def labelled_data(n=150):

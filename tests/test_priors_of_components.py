@@ -10,11 +10,12 @@ import bayesgmm as bg
 from bayesgmm.analysis.draws import draws_of
 from bayesgmm.analysis.log_prior import log_prior_of_places
 from bayesgmm.analysis.places import _drawn_orders
-from bayesgmm.model.priors import Hyperparameters, prior_of
+from bayesgmm.model.hyperparameters import Hyperparameters
+from bayesgmm.model.priors import prior_of
 from bayesgmm.posterior import log_posterior, standardised_posterior
 from tests.families import COVARIANCES, KINDS, STRUCTURES, prior_of_each
 from tests.oracles.marginal import X, of_each_component
-from tests.oracles.pymc_density import stated_by_pymc, value_and_gradient
+from tests.oracles.pymc_density import assert_density_is, stated_by_pymc, value_and_gradient
 from tests.statistics import SEED, Z, assert_mean, assert_same_means, rng
 
 pytestmark = [
@@ -46,11 +47,7 @@ def test_the_density_is_the_pymc_models(covariance, d, kind):
     own = log_posterior(x, k, prior_of_each(kind, covariance, d, k).scaled_to(x, covariance), covariance)
     assert own.classes.tolist() == [0, 1, 2]
     pymc = value_and_gradient(own, stated_by_pymc(own))
-    for _ in range(3):
-        point = generator.normal(0, 0.5, own.n_dim)
-        (value, slopes), (exact, exact_slopes) = own(point), pymc(point)
-        assert value == pytest.approx(exact, rel=1e-10)
-        np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-8, atol=1e-8 * np.abs(exact_slopes).max())
+    assert_density_is(own, pymc, generator)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,8 +15,9 @@ from bayesgmm.arguments import TRAITS, Covariance, FloatArray
 from bayesgmm.kernels import student
 from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.model.fixed import fixed_of
+from bayesgmm.model.hyperparameters import Hyperparameters
 from bayesgmm.model.mixture import NOISE, NU
-from bayesgmm.model.priors import CUSTOM_MODEL, Hyperparameters, Prior, prior_of
+from bayesgmm.model.priors import CUSTOM_MODEL, Prior, prior_of
 
 _TINY = np.finfo(float).tiny
 

@@ -24,8 +24,9 @@ from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import permute
 from bayesgmm.arguments import TRAITS, Covariance, FloatArray
 from bayesgmm.model.fixed import classes_with, fixed_of
+from bayesgmm.model.hyperparameters import Hyperparameters
 from bayesgmm.model.mixture import Mixture
-from bayesgmm.model.priors import Hyperparameters, Prior
+from bayesgmm.model.priors import Prior
 
 _TRIES = 20  # exchanges that are tried for each pair of components
 _FORBIDDEN = -1e300

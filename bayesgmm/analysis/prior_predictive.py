@@ -17,8 +17,9 @@ from bayesgmm.data.reading import as_shown, read_fit_data
 from bayesgmm.families import family_of
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.model import wishart
+from bayesgmm.model.hyperparameters import Hyperparameters
 from bayesgmm.model.mixture import NU
-from bayesgmm.model.priors import Hyperparameters, Prior, read_prior
+from bayesgmm.model.priors import Prior, read_prior
 
 Variable = tuple[tuple[str, ...], FloatArray]  # dimensions after chain and draw, and draws
 

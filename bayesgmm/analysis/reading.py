@@ -15,8 +15,9 @@ from bayesgmm.arguments import FloatArray
 from bayesgmm.data.known import Known, both_classes
 from bayesgmm.data.observations import Observations
 from bayesgmm.model.fixed import classes_with, fixed_of
+from bayesgmm.model.hyperparameters import Hyperparameters
 from bayesgmm.model.mixture import Mixture
-from bayesgmm.model.priors import Hyperparameters, prior_of
+from bayesgmm.model.priors import prior_of
 
 
 class Reading:

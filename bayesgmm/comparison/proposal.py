@@ -157,19 +157,19 @@ class Proposal:
             log_rest = 0.0 if self.own.held is None else self.own.held.log_w[-1]
             totals = powers.sum(axis=1)
             common += gammaln(totals) + np.log(free.sum()) - totals * log_rest
-        own_prior = self.shapes > 0
+        has_prior = self.shapes > 0
         if spread.structure.correlated:
-            some = np.where(own_prior, self.shapes, d)
+            some = np.where(has_prior, self.shapes, d)
             of_precisions = d * np.log(2) - multigammaln(some.ravel(), d).reshape(some.shape)
-            of_precisions += some * np.linalg.slogdet(np.where(own_prior[..., None, None], self.rates, np.eye(d)))[1]
+            of_precisions += some * np.linalg.slogdet(np.where(has_prior[..., None, None], self.rates, np.eye(d)))[1]
             doubled = self.rates * (2 - np.eye(d))  # an off-diagonal entry counts twice
             rates = wishart.pack(doubled)
         else:
             rates = self.rates
-            some = np.where(own_prior, self.shapes, 1.0)
-            of_precisions = some * np.log(np.where(own_prior[..., None], rates, 1.0)).sum(axis=-1)
+            some = np.where(has_prior, self.shapes, 1.0)
+            of_precisions = some * np.log(np.where(has_prior[..., None], rates, 1.0)).sum(axis=-1)
             of_precisions -= rates.shape[-1] * gammaln(some)
-        of_precisions = np.where(own_prior, of_precisions, 0.0)
+        of_precisions = np.where(has_prior, of_precisions, 0.0)
         constants = -gammaln(np.where(free, powers, 1.0))
         if spread.n_blocks == k:
             constants = constants + of_precisions

@@ -80,7 +80,7 @@ def header(
     """All that a density needs in one array. It holds only addresses of the observations, so these must be kept alive.
 
     ``units`` (:class:`bayesgmm.data.units.Units`) standardise the rows to the units of the density. ``hyper`` are
-    :class:`bayesgmm.model.priors.Hyperparameters`. ``size`` is the length of a point.
+    :class:`bayesgmm.model.hyperparameters.Hyperparameters`. ``size`` is the length of a point.
     """
     x, total = rows.x, rows.weight.sum() if len(rows.weight) else len(rows.x)
     scalars = hyper.learnt, hyper.g0, constant, total

@@ -33,7 +33,7 @@ class Prior(NamedTuple):
 
 
 def compiled_prior(hyper: Any, held: FloatArray = _NOTHING) -> Prior:
-    """The prior of :class:`bayesgmm.model.priors.Hyperparameters`, for compiled code."""
+    """The prior of :class:`bayesgmm.model.hyperparameters.Hyperparameters`, for compiled code."""
     arrays = hyper.alpha, hyper.b0, hyper.precision_of_means, hyper.c0, hyper.rate
     alpha, b0, precision, c0, rate = map(np.ascontiguousarray, arrays)
     return Prior(alpha, b0, precision, c0, hyper.g0, rate, held)

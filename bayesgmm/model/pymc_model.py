@@ -19,7 +19,8 @@ from bayesgmm.data.observations import Observations
 from bayesgmm.data.reading import read_fit_data
 from bayesgmm.model import wishart
 from bayesgmm.model.fixed import Fixed, read_fixed, require_one_order
-from bayesgmm.model.priors import HierarchicalPrior, Hyperparameters, Prior, read_prior
+from bayesgmm.model.hyperparameters import Hyperparameters
+from bayesgmm.model.priors import HierarchicalPrior, Prior, read_prior
 from bayesgmm.model.pymc_rows import add_rows
 from bayesgmm.model.structures import Structure
 

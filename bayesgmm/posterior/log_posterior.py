@@ -29,8 +29,9 @@ from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.kernels.rows import EXACT, Rows
 from bayesgmm.kernels.spread import Factors
 from bayesgmm.model.fixed import Fixed, classes_with
+from bayesgmm.model.hyperparameters import Hyperparameters
 from bayesgmm.model.mixture import NOISE, NU, Mixture
-from bayesgmm.model.priors import Hyperparameters, Prior
+from bayesgmm.model.priors import Prior
 from bayesgmm.model.structures import Structure
 from bayesgmm.posterior.spread import Spread, spread_of
 

@@ -15,8 +15,8 @@ from bayesgmm.data.reading import as_shown
 from bayesgmm.kernels import spread as kernels
 from bayesgmm.kernels.estep import inverse_factors
 from bayesgmm.model import wishart
+from bayesgmm.model.hyperparameters import Hyperparameters
 from bayesgmm.model.mixture import Mixture
-from bayesgmm.model.priors import Hyperparameters
 from bayesgmm.model.structures import Structure
 
 

@@ -1,6 +1,7 @@
 """PyMC's log density of the same model at the same unconstrained points."""
 
 import numpy as np
+import pytest
 from pytensor.compile.mode import Mode
 
 import bayesgmm as bg
@@ -22,3 +23,12 @@ def value_and_gradient(own, model):
         shape = {0: (), 1: (-1,), 2: (own.k, -1)}[variable.ndim]
         layout[variable.name] = np.zeros(place.stop - place.start).reshape(shape)
     return model.logp_dlogp_function(ravel_inputs=True, initial_point=layout, mode=Mode("py", "merge"))
+
+
+def assert_density_is(own, pymc, generator):
+    """The compiled value and gradient are PyMC's at three random points."""
+    for _ in range(3):
+        point = generator.normal(0, 0.5, own.n_dim)
+        (value, slopes), (exact, exact_slopes) = own(point), pymc(point)
+        assert value == pytest.approx(exact, rel=1e-10)
+        np.testing.assert_allclose(slopes, exact_slopes, rtol=1e-8, atol=1e-8 * np.abs(exact_slopes).max())
