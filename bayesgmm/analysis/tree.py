@@ -342,7 +342,7 @@ def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
     ``sample_stats`` records the permutation from the raw order. Names move with the clusters if all draws are permuted in
     the same way. Otherwise a place no longer belongs to one cluster, and places have numbers.
     """
-    result = tree.copy()
+    result, so_far = tree.copy(), read_permutation(tree)
     if (permutation == np.arange(permutation.shape[-1])).all() and "permutation" in group_of(tree, "sample_stats"):
         return result
     for group in {"posterior", "log_prior"} & set(tree.children):
@@ -359,7 +359,7 @@ def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
     if names is not None:
         order = permutation[0, 0]
         result = with_names(result, [names[j] for j in order] if (permutation == order).all() else None)
-    return set_permutation(result, np.take_along_axis(read_permutation(tree), permutation, axis=2))
+    return set_permutation(result, np.take_along_axis(so_far, permutation, axis=2))
 
 
 def with_names(
