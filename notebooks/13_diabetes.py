@@ -26,8 +26,8 @@ import pandas as pd
 import bayesgmm as bg
 
 patients = bg.datasets.diabetes()
-measured = patients.drop(columns="diagnosis")
-patients.groupby("diagnosis").agg(["mean", "std"]).round(0)
+measured = patients[["glucose", "insulin", "sspg"]]
+measured.groupby(patients["diagnosis"]).agg(["mean", "std"]).round(0)
 
 # %%
 tree = bg.fit(measured, 3, random_seed=1, progressbar=False)

@@ -124,6 +124,30 @@ def test_reaches_what_mclust_reports_on_iris(covariance):
     assert above[2] < (1 if covariance == "diag" else 0.02)
 
 
+# BIC that mclustBIC(diabetes[, 2:4]) of mclust 6.0.0 prints, k = 1, 2, 3, 4
+DIABETES = {
+    "full": [-5136.44597, -4825.04592, -4751.31640, -4784.32213],
+    "tied": [-5136.44597, -5010.98585, -4976.83891, -4865.87589],
+    "diag": [-5530.12950, -4988.29483, -4827.81845, -4812.99545],
+    "spherical": [-5863.92260, -5327.77803, -5206.39477, -5193.22480],
+    "tied_diag": [-5530.12950, -5169.39943, -4998.44293, -4937.62569],
+    "tied_spherical": [-5863.92260, -5449.51758, -5412.58665, -5236.00151],
+}
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_reaches_what_mclust_reports_on_diabetes_or_a_higher_maximum(covariance):
+    """Its data have a glucose of 45 where Reaven and Miller have 455, and call the columns by other names."""
+    x = bg.datasets.diabetes()[["fasting", "glucose", "insulin"]]
+    x.loc[103, "glucose"] = 45
+    found = [-fit_em(x, k, covariance=covariance, random_seed=1).bic() for k in (1, 2, 3, 4)]
+    above = np.subtract(found, DIABETES[covariance])
+    assert above.min() > -1e-4
+    assert above[0] < 1e-4
+    if covariance == "full":
+        assert above[2] < 0.02  # the three groups that the diagnosis has
+
+
 @pytest.mark.parametrize("covariance", COVARIANCES)
 @pytest.mark.parametrize("k", [2, 4])
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")

@@ -318,6 +318,20 @@ def test_the_log_prior_is_that_of_what_is_free():
     np.testing.assert_allclose(found["sigma"], np.where([False, True, True], of_variances, 0.0), rtol=1e-10)
 
 
+@pytest.mark.parametrize("covariance", ["full", "diag"])
+def test_the_log_prior_of_a_fixed_covariance_is_zero(covariance):
+    fixed = {"cov": [np.eye(2), np.full((2, 2), NAN)]}
+    prior = bg.ConjugatePrior(c0=3.0, C0=np.diag([0.5, 2.0]) if covariance == "full" else [0.5, 2.0])
+    tree = bg.fit(rng(1).normal(size=(30, 2)), 2, fixed=fixed, prior=prior, covariance=covariance, method="gibbs", draws=50,
+                  random_seed=SEED, progressbar=False)  # fmt: skip
+    cov, found = tree["posterior"]["cov"].values[0, 0, 1], bg.add_log_prior(tree)["log_prior"]["cov"].values
+    assert (found[..., 0] == 0).all()
+    by_hand = stats.invwishart.logpdf(cov, 6, 2 * prior.C0) if covariance == "full" else (
+        stats.invgamma.logpdf(np.diag(cov), 3.0, scale=prior.C0).sum()
+    )  # fmt: skip
+    assert found[0, 0, 1] == pytest.approx(by_hand, rel=1e-10)
+
+
 def test_pymc_orders_the_means_and_loses_no_density():
     plain, ordered = (bg.build_model(X, 3, prior=PRIOR, ordered=each) for each in (False, True))
     values = {"w": np.array([0.2, 0.5, 0.3]), "mu": np.array([-1.0, 0.2, 2.0]), "sigma2": np.array([1.0, 0.5, 0.7])}

@@ -58,6 +58,8 @@ class EMCheck:
         (:func:`bayesgmm.diagnose`) or of EM itself.
     labels : LabelQuality
         Whether the single clusters of the table can be told apart.
+    is_mode : bool
+        Whether EM maximised the posterior's density instead of the likelihood, because the prior tells components apart.
     """
 
     table: pd.DataFrame
@@ -68,6 +70,7 @@ class EMCheck:
     reasons: tuple[str, ...]
     unjudged: tuple[str, ...]
     labels: LabelQuality
+    is_mode: bool = False
 
     @property
     def ok(self) -> bool:
@@ -89,10 +92,14 @@ class EMCheck:
                     "by chance)"
                 )
             within = f"the estimates lie in the joint {INTERVAL:.0%} interval{but}"
-            return Words(f"the posterior agrees with EM: {within}, and {apart}")
+            return Words(f"the posterior agrees with {self._em}: {within}, and {apart}")
         if self.reasons:
-            return Words("the posterior does not agree with EM: ", joined(self.reasons + self.unjudged))
-        return Words("whether the posterior agrees with EM cannot be judged: ", joined((*self.unjudged, apart)))
+            return Words(f"the posterior does not agree with {self._em}: ", joined(self.reasons + self.unjudged))
+        return Words(f"whether the posterior agrees with {self._em} cannot be judged: ", joined((*self.unjudged, apart)))
+
+    @property
+    def _em(self) -> str:
+        return "EM's mode of it" if self.is_mode else "EM"
 
     def __repr__(self) -> str:
         likelihood = self.log_likelihood
@@ -145,8 +152,9 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     and ``unjudged`` says so.
 
     EM maximises the likelihood, so the log-likelihoods of the draws are lower: by half the number of parameters on average,
-    if the posterior is normal and the prior weak. For rows that are read in passes, likelihoods are computed on the tree's
-    sample, where EM's need not be the highest.
+    if the posterior is normal and the prior weak. If the prior differs between components, EM maximises the density of the
+    posterior, and draws may have a higher likelihood. For rows that are read in passes, likelihoods are computed on the
+    tree's sample, where EM's need not be the highest.
 
     Examples
     --------
@@ -192,7 +200,9 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     else:
         why = "the labels are still the sampler's" if as_sampled else "single clusters cannot be told apart"
         unjudged.append(Words(f"{why}, so that only likelihoods and densities were compared", remedy))
-    if reading.whole is None and likelihood["max"] > em_log_likelihood + 1e-6 * max(1.0, abs(em_log_likelihood)):
+    is_mode = "log_prior" in tree["em_baseline"].attrs if em is None else getattr(em, "prior", None) is not None
+    highest = em_log_likelihood + 1e-6 * max(1.0, abs(em_log_likelihood))
+    if reading.whole is None and not is_mode and likelihood["max"] > highest:
         reasons.append(
             Words(
                 f"a draw has a higher log-likelihood ({likelihood['max']:.2f}) than EM ({em_log_likelihood:.2f}), "
@@ -208,7 +218,9 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     if em is None and not tree["em_baseline"].attrs.get("converged", 1):
         by_hand = Either("(give em=fit_em(x, k, max_iter=...))", "(raise --n-init)")
         unjudged.append(Words("EM itself has not converged ", by_hand))
-    return EMCheck(table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), tuple(unjudged), diagnosis.labels)
+    return EMCheck(
+        table, em_log_likelihood, likelihood, distance, limit, tuple(reasons), tuple(unjudged), diagnosis.labels, is_mode
+    )
 
 
 def _n_free(table: pd.DataFrame) -> int:

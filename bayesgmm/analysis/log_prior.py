@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from scipy import stats
-from scipy.special import gammaln, multigammaln
 
 from bayesgmm.analysis.contract import attribute, group_of
 from bayesgmm.analysis.draws import Draws
@@ -17,6 +16,7 @@ from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.model.fixed import fixed_of
 from bayesgmm.model.hyperparameters import Hyperparameters
 from bayesgmm.model.mixture import NOISE, NU
+from bayesgmm.model.prior_densities import of_covariances, of_means, of_scale, of_weights
 from bayesgmm.model.priors import CUSTOM_MODEL, Prior, prior_of
 
 _TINY = np.finfo(float).tiny
@@ -76,15 +76,15 @@ def log_prior_of(reading: Reading) -> xr.Dataset:
     if fixed is not None:
         free_w, free_cov, rest = fixed.free_w, fixed.free_cov, fixed.rest
     given = hyper.given(fixed, k, len(hyper.c0))
-    _, of_means, _ = _of_places(given, draws, scale, covariance)
-    *_, of_spread = _of_places(hyper, draws, scale, covariance)
-    found = {"w": _of_weights(hyper.alpha[free_w], draws.w[:, free_w] / max(rest, _TINY)), "mu": _diagonal(of_means)}
+    shares = draws.w[:, free_w] / max(rest, _TINY)
+    found = {"w": of_weights(hyper.alpha[free_w], shares), "mu": _diagonal(of_means(given, draws.mu))}
+    of_spread = of_covariances(hyper, draws.factors, scale, covariance)
     of_spread = of_spread if of_spread.ndim == 1 else _diagonal(of_spread)
     found["sigma" if draws.n_features == 1 else "cov"] = np.where(
         free_cov if of_spread.ndim > 1 else free_cov[0], of_spread, 0.0
     )
     if given.learnt:
-        found["C0"] = _of_scale(hyper, scale)
+        found["C0"] = of_scale(hyper.g0, hyper.rate[0], scale)
     if draws.noise is not None:
         found[NOISE] = stats.beta.logpdf(draws.noise, *OF_NOISE)
     if draws.nu is not None:
@@ -109,62 +109,10 @@ def hyper_and_scale(reading: Reading, prior: Prior) -> tuple[Hyperparameters, Fl
 
 def log_prior_of_places(hyper: Hyperparameters, draws: Draws, scale: FloatArray, covariance: Covariance) -> FloatArray:
     """Log prior of cluster i of each draw with the hyperparameters of cluster j, (S, K, K), up to a constant."""
-    of_weights, of_means, of_spread = _of_places(hyper, draws, scale, covariance)
-    return of_weights + of_means + (0.0 if of_spread.ndim == 1 else of_spread)
+    of_spread = of_covariances(hyper, draws.factors, scale, covariance)
+    of_w = (hyper.alpha - 1) * np.log(draws.w)[:, :, None]
+    return of_w + of_means(hyper, draws.mu) + (0.0 if of_spread.ndim == 1 else of_spread)
 
 
-def _of_places(hyper: Hyperparameters, draws: Draws, scale: FloatArray, covariance: Covariance) -> tuple[FloatArray, ...]:
-    """Log densities of weights, means and covariances of cluster i with hyperparameters of cluster j, (S, K, K) each.
-
-    That of a covariance that all clusters share is (S,).
-    """
-    shared = TRAITS[covariance].shared
-    z = (hyper.inverse_root @ (draws.mu[:, :, None] - hyper.b0)[..., None])[..., 0]
-    factors = draws.factors[:, :1] if shared else draws.factors
-    if TRAITS[covariance].matrix and draws.n_features > 1:
-        of_spread = _of_matrices(factors, scale, hyper)
-    else:
-        of_spread = _of_variances(np.diagonal(factors, axis1=2, axis2=3)[..., : hyper.rate.shape[1]] ** 2, scale, hyper)
-    of_weights = (hyper.alpha - 1) * np.log(draws.w)[:, :, None]
-    return (
-        of_weights,
-        -0.5 * (z**2).sum(axis=-1) + hyper.log_normaliser_of_means,
-        of_spread[:, 0, 0] if shared else of_spread,
-    )
-
-
-def _of_weights(alpha: FloatArray, shares: FloatArray) -> FloatArray:
-    """Log density of free weights as shares of what fixed ones leave, (S,)."""
-    if not len(alpha):
-        return np.zeros(len(shares))
-    return gammaln(alpha.sum()) - gammaln(alpha).sum() + ((alpha - 1) * np.log(shares)).sum(axis=1)
-
-
-def _diagonal(of_places: FloatArray) -> FloatArray:
-    return np.diagonal(of_places, axis1=1, axis2=2)
-
-
-def _of_variances(variances: FloatArray, scale: FloatArray, hyper: Hyperparameters) -> FloatArray:
-    """Log densities (S, m, m) of variances (S, m, V) given C0 (S, p, V)."""
-    c0, each, scale = hyper.c0[:, None], variances[:, :, None], scale[:, None]
-    return (c0 * np.log(scale) - gammaln(c0) - (c0 + 1) * np.log(each) - scale / each).sum(axis=-1)
-
-
-def _of_matrices(factors: FloatArray, scale: FloatArray, hyper: Hyperparameters) -> FloatArray:
-    """Log densities (S, m, m) of covariances with factors (S, m, D, D) given C0 (S, p, D, D)."""
-    c0, d = hyper.c0, factors.shape[-1]
-    roots, log_of_scale = np.linalg.cholesky(scale), np.linalg.slogdet(scale)[1][:, None]
-    trace = (np.linalg.solve(factors[:, :, None], roots[:, None]) ** 2).sum(axis=(-2, -1))
-    log_determinant = 2 * np.log(np.diagonal(factors, axis1=-2, axis2=-1)).sum(axis=-1)[:, :, None]
-    constant = c0 * log_of_scale - np.array([multigammaln(each, d) for each in c0])
-    return constant - (c0 + (d + 1) / 2) * log_determinant - trace
-
-
-def _of_scale(hyper: Hyperparameters, scale: FloatArray) -> FloatArray:
-    """Log density of C0, (S,)."""
-    g0, rate, drawn = hyper.g0, hyper.rate[0], scale[:, 0]
-    if rate.ndim == 1:
-        return (g0 * np.log(rate) - gammaln(g0) + (g0 - 1) * np.log(drawn) - rate * drawn).sum(axis=1)
-    d = len(rate)
-    constant = g0 * np.linalg.slogdet(rate)[1] - multigammaln(g0, d)
-    return constant + (g0 - (d + 1) / 2) * np.linalg.slogdet(drawn)[1] - np.einsum("ij,sji->s", rate, drawn)
+def _diagonal(table: FloatArray) -> FloatArray:
+    return np.diagonal(table, axis1=1, axis2=2)

@@ -16,34 +16,15 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
-from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.log_prior import hyper_and_scale, log_prior_of_places
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import permute
-from bayesgmm.arguments import TRAITS, Covariance, FloatArray
+from bayesgmm.arguments import FloatArray
 from bayesgmm.model.fixed import classes_with, fixed_of
-from bayesgmm.model.hyperparameters import Hyperparameters
-from bayesgmm.model.mixture import Mixture
 from bayesgmm.model.priors import Prior
 
 _TRIES = 20  # exchanges that are tried for each pair of components
-_FORBIDDEN = -1e300
-
-
-def suited(prior: Prior, covariance: Covariance, classes: NDArray[np.int64], mixture: Mixture) -> NDArray[np.int64]:
-    """The order (K,) of a mixture's components with the highest prior; only those of one class are exchanged."""
-    k, m = mixture.n_components, 1 if TRAITS[covariance].shared else mixture.n_components
-    hyper = Hyperparameters.of(prior, covariance).of_each(k, m)
-    usual = hyper.rate
-    if hyper.learnt:  # C0 at its prior mean
-        usual = hyper.g0 * (np.linalg.inv(hyper.rate) if hyper.rate.ndim == 3 else 1 / hyper.rate)
-    w = np.maximum(mixture.weights, np.finfo(float).tiny)
-    one = Draws(w=w[None], mu=mixture.mu[None], factors=mixture.factors[None], n_chains=1, n_draws=1)
-    gain = log_prior_of_places(hyper, one, usual[None], covariance)[0]
-    gain[classes[:, None] != classes] = _FORBIDDEN
-    return np.asarray(linear_sum_assignment(-gain.T)[1])
 
 
 def with_drawn_places(tree: xr.DataTree, prior: Prior, seed: int) -> xr.DataTree:

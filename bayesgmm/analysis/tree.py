@@ -21,7 +21,8 @@ Every engine of :func:`bayesgmm.fit` ends with :func:`build_tree`, and every ana
   ``em_baseline``; ``log_noise`` (obs), each observation's log density as noise, in ``observed_data``.
 * Rows that are read in passes: ``observed_data`` holds a sample. Its attributes ``rows`` and ``total`` are the number of all
   rows and the sum of their weights.
-* ``em_baseline``: the EM estimate, with the variables of the posterior. Its criteria are attributes.
+* ``em_baseline``: the EM estimate, with the variables of the posterior. Its criteria are attributes. It has an attribute
+  ``log_prior`` if it is the mode of the posterior, as under a prior for each component.
 * ``optima``, if EM found several: ``w``, ``mu``, ``sigma`` or ``cov`` (optimum, cluster, ...), ``log_likelihood``, ``mass``
   (share of the posterior by Laplace's method) and ``chains`` (how many began there).
 * ``approximation`` (ADVI): ``elbo`` (iteration). k-hat and convergence are attributes.
@@ -108,7 +109,8 @@ def build_tree(
             "converged": int(em.converged),
             "collapsed": int(em.collapsed),
             "n_iter": em.n_iter,
-        },
+        }
+        | ({} if em.prior is None else {"log_prior": em.log_prior}),
     )
     features = {FEATURE: data.features, FEATURE_BIS: data.features} if data.n_features > 1 else {}
     posterior = posterior.assign_coords({CLUSTER: np.arange(k), **features})

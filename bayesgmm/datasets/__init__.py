@@ -230,7 +230,8 @@ def diabetes() -> pd.DataFrame:
     """Glucose tolerance of 145 adults, with a clinical diagnosis.
 
     Columns: ``glucose`` and ``insulin``, the areas under their curves in a test of three hours; ``sspg``, the steady-state
-    plasma glucose; and ``diagnosis``: normal, chemical or overt diabetes.
+    plasma glucose; ``fasting``, the plasma glucose before breakfast (mg per 100 ml); and ``diagnosis``: normal, chemical or
+    overt diabetes.
 
     References
     ----------

@@ -11,6 +11,7 @@ from scipy.special import digamma, polygamma
 from bayesgmm.arguments import FloatArray
 from bayesgmm.data.observations import Summable
 from bayesgmm.data.units import Units
+from bayesgmm.em.penalty import Penalty
 from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.student import LEAST
 from bayesgmm.model.structures import Structure
@@ -32,7 +33,9 @@ _EMPTY = 1e-12  # weight of a component that counts as empty
 
 
 class Climb:
-    """State of the maximisation: current parameters, and the log-likelihood after each pass over the observations.
+    """State of the maximisation: current parameters, and the height after each pass over the observations.
+
+    The height is the log-likelihood, with the log prior added if a penalty is given.
 
     Attributes
     ----------
@@ -40,8 +43,9 @@ class Climb:
         Parameters of the standardised data.
     sums : ESums
         Expected sufficient statistics at these parameters.
+    height : float
     history : list of float
-        The highest log-likelihood so far, at the start and after each pass.
+        The greatest height so far, at the start and after each pass.
     pairs : sequence of pairs of arrays
         Curvature pairs of BFGS, in coordinates of a :class:`Chart`.
     """
@@ -53,11 +57,13 @@ class Climb:
         start: Parameters,
         pairs: Pairs = (),
         told: Callable[[Climb], None] | None = None,
+        penalty: Penalty | None = None,
     ) -> None:
-        self._source, self._units, self._told = source, units, told
+        self._source, self._units, self._told, self.penalty = source, units, told, penalty
         self.now, self.pairs = start, pairs
         self.sums = source.sums(*start, units=units)
-        self.history = [self.sums.log_likelihood]
+        self.height = self.height_of(start, self.sums)
+        self.history = [self.height]
 
     @property
     def passes(self) -> int:
@@ -66,18 +72,23 @@ class Climb:
 
     @property
     def rounding(self) -> float:
-        """Rounding error of the log-likelihood."""
+        """Rounding error of the height."""
         return _ROUNDED * abs(self.history[-1])
 
-    def look(self, there: Parameters) -> ESums:
-        """Expected sufficient statistics at other parameters, by one pass over the observations."""
-        sums = self._source.sums(*there, units=self._units)
-        self.history.append(float(np.fmax(self.history[-1], sums.log_likelihood)))
-        return sums
+    def height_of(self, there: Parameters, sums: ESums) -> float:
+        """The height of parameters with these sums."""
+        return float(sums.log_likelihood) + (0.0 if self.penalty is None else self.penalty.log_density(*there))
 
-    def go(self, there: Parameters, sums: ESums) -> None:
+    def look(self, there: Parameters) -> tuple[float, ESums]:
+        """Height and expected sufficient statistics at other parameters, by one pass over the observations."""
+        sums = self._source.sums(*there, units=self._units)
+        height = self.height_of(there, sums)
+        self.history.append(float(np.fmax(self.history[-1], height)))
+        return height, sums
+
+    def go(self, there: Parameters, height: float, sums: ESums) -> None:
         """Move to these parameters."""
-        self.now, self.sums = there, sums
+        self.now, self.height, self.sums = there, height, sums
         if self._told is not None:
             self._told(self)
 
@@ -102,7 +113,7 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
     """
     chart = Chart(structure, climb.now, climb.sums)
     at = np.zeros(chart.size)
-    slope = chart.slope(climb.now, climb.sums)
+    slope = chart.slope(climb.now, climb.sums, climb.penalty)
     while climb.passes < max_iter:
         step = _newton_step(slope, climb.pairs)
         promised = float(slope @ step)
@@ -116,8 +127,8 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
             there = chart.parameters(at + length * step)
             if climb.passes >= max_iter or not chart.reaches(there, floor):
                 return False
-            sums = climb.look(there)
-            gain = sums.log_likelihood - climb.sums.log_likelihood
+            height, sums = climb.look(there)
+            gain = height - climb.height
             if gain >= _RISES * length * promised:
                 break
             short = length * promised  # a parabola through both points gives the next length
@@ -128,8 +139,8 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
             climb.pairs = ()
             continue
         before, at, old = at, at + length * step, slope
-        climb.go(there, sums)
-        slope = chart.slope(there, sums)
+        climb.go(there, height, sums)
+        slope = chart.slope(there, sums, climb.penalty)
         moved, bent = at - before, old - slope
         if moved @ bent > _BENT * np.linalg.norm(moved) * np.linalg.norm(bent):
             climb.pairs = [*climb.pairs, (moved, bent)][-_PAIRS:]
@@ -218,24 +229,29 @@ class Chart:
         weights = self._weights * np.exp(logs - logs.max())
         return weights / weights.sum(), means, factors, *(np.clip(self._nu[0] * np.exp(each), *FREEDOM) for each in nu)
 
-    def slope(self, there: Parameters, sums: ESums) -> FloatArray:
-        """Gradient of the log-likelihood at these parameters, from their sums (Fisher's identity)."""
+    def slope(self, there: Parameters, sums: ESums, penalty: Penalty | None = None) -> FloatArray:
+        """Gradient of the height at these parameters, from their sums (Fisher's identity)."""
         weights, means, factors, *nu = there
         k, n_features = means.shape
-        counts = sums.counts[:k]
+        counts, second, logs = sums.counts[:k], sums.second, sums.counts - sums.counts.sum() * weights
+        if penalty is not None:
+            worth = penalty.worth(factors)
+            counts, second, logs = counts + worth.counts, second + worth.second, logs + penalty.slope_of_weights(weights)
         if self._matrices:
             inverse, diagonal = np.linalg.inv(factors), np.arange(n_features)
             back = (inverse @ self._factors).swapaxes(1, 2)
-            steps = back @ inverse @ sums.first[:, :, None]
-            excess = inverse @ sums.second @ inverse.swapaxes(1, 2)
+            steps = (back @ inverse @ sums.first[:, :, None])[:, :, 0]
+            excess = inverse @ second @ inverse.swapaxes(1, 2)
             excess[:, diagonal, diagonal] -= counts[:, None]
             spreads = back @ excess
             spreads[:, diagonal, diagonal] *= factors[:, diagonal, diagonal] / self._factors[:, diagonal, diagonal]
         else:
             steps = self._factors * sums.first / factors**2
-            spreads = sums.second / factors**2 - counts[:, None]
-        freedoms = [self._slope_of_freedom(sums, each, n_features) for each in nu]
-        logs = sums.counts - sums.counts.sum() * weights
+            spreads = second / factors**2 - counts[:, None]
+        if penalty is not None:
+            pull = (penalty.precision @ (penalty.b0 - means)[:, :, None])[:, :, 0]
+            steps = steps + (np.einsum("kij,ki->kj", self._factors, pull) if self._matrices else self._factors * pull)
+        freedoms = [self._slope_of_freedom(sums, each, n_features, penalty) for each in nu]
         return np.concatenate([logs, steps.ravel(), self._packed(spreads), *freedoms]) / self._roots
 
     def _packed(self, spreads: FloatArray) -> FloatArray:
@@ -246,9 +262,9 @@ class Chart:
             spreads = spreads.sum(axis=1, keepdims=True)
         return (spreads.sum(axis=0) if self._structure.shared else spreads).ravel()
 
-    def _slope_of_freedom(self, sums: ESums, nu: FloatArray, n_features: int) -> FloatArray:
+    def _slope_of_freedom(self, sums: ESums, nu: FloatArray, n_features: int, penalty: Penalty | None) -> FloatArray:
         """Derivative by log nu; 0 where it points beyond a bound."""
         half, share = (nu + n_features) / 2, (nu + n_features) / nu
         known = sums.counts[: len(nu)] * (digamma(half) - digamma(nu / 2) - n_features / nu + share)
-        slope = nu / 2 * (known - sums.tails[0] - sums.tails[1])
+        slope = nu / 2 * (known - sums.tails[0] - sums.tails[1]) + (0.0 if penalty is None else penalty.slope_of_nu(nu) * nu)
         return np.where((nu <= FREEDOM[0]) & (slope < 0) | (nu >= FREEDOM[1]) & (slope > 0), 0.0, slope)

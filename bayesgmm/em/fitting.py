@@ -30,6 +30,7 @@ from bayesgmm.data.scan import Scan
 from bayesgmm.data.sources import read_fit_source
 from bayesgmm.em import starts as em_starts
 from bayesgmm.em.left_off import left_off
+from bayesgmm.em.penalty import Penalty
 from bayesgmm.em.result import EMResult, are_one, order_within, sorted_within
 from bayesgmm.em.runs import Run, Settings, run_em
 from bayesgmm.em.split_merge import rearrange
@@ -37,10 +38,11 @@ from bayesgmm.em.starts import Start
 from bayesgmm.exceptions import PACKAGE, CollapsedComponentWarning, ConvergenceWarning
 from bayesgmm.families import GAUSSIAN, family_of
 from bayesgmm.kernels.rows import EXACT
-from bayesgmm.model.fixed import classes_with, read_fixed
+from bayesgmm.model.fixed import Fixed, classes_with, read_fixed
 from bayesgmm.model.mixture import Mixture
+from bayesgmm.model.priors import Prior, read_prior
 from bayesgmm.model.structures import Structure
-from bayesgmm.words import Argument, Words
+from bayesgmm.words import Argument, Words, about
 
 _ENOUGH_TO_START = 2**14  # observations that the starts of EM are chosen from
 _OF_START = 3_000  # bytes, at least, for a start and its result
@@ -65,8 +67,9 @@ def fit_em(
     noise: Noise = False,
     family: FamilyName = "gaussian",
     fixed: Mapping[str, ArrayLike] | None = None,
+    prior: Prior | None = None,
 ) -> EMResult:
-    r"""Maximise the likelihood of a Gaussian mixture by expectation-maximisation.
+    r"""Maximise the likelihood of a Gaussian mixture, or its posterior density, by expectation-maximisation.
 
     .. math::
         r_{ik} = \frac{w_k N(x_i; \mu_k, \Sigma_k)}{\sum_j w_j N(x_i; \mu_j, \Sigma_j)}, \quad
@@ -115,6 +118,10 @@ def fit_em(
         Gaussians, or Student's t distributions, each with its own degrees of freedom nu between 1 and 200.
     fixed : mapping of str to array-like, optional
         Parameters that are known: see :func:`bayesgmm.fit`. The likelihood is maximised over the others, by EM steps alone.
+    prior : HierarchicalPrior or ConjugatePrior, optional
+        Find the mode of the posterior under this prior (MAP) instead of the maximum of the likelihood. The mode is that of
+        the density of weights, means, and variances or covariance matrices; C0 is integrated out. alpha must be at least 1,
+        because otherwise the density has no maximum. A prior with values for each component gives each its number.
 
     Returns
     -------
@@ -162,6 +169,9 @@ def fit_em(
     Jamshidian & Jennrich (1997), Acceleration of the EM algorithm by using quasi-Newton methods, Journal of the Royal
     Statistical Society: Series B 59, 569-587. doi:10.1111/1467-9868.00083
 
+    Fraley & Raftery (2007), Bayesian regularization for normal mixture estimation and model-based clustering, Journal of
+    Classification 24, 155-181. doi:10.1007/s00357-007-0004-5
+
     Examples
     --------
     >>> from bayesgmm.datasets import galaxies
@@ -186,6 +196,7 @@ def fit_em(
     units = source.units(one_unit=structure.one_unit)
     held = read_fixed(fixed, k, data.n_features, covariance)
     classes = classes_with(held, data.known.classes(k))
+    scaled = None if prior is None else _read_prior(prior, data, covariance, family, k)
     settings = Settings(
         classes=classes,
         units=units,
@@ -197,6 +208,9 @@ def fit_em(
         family=family_of(family),
         fixed=None if held is None else units.standardised_mixture(held),
     )
+    if scaled is not None:
+        of_units = scaled.rescaled(units.shift, units.scale, covariance)
+        settings = replace(settings, penalty=Penalty(of_units, structure, k, settings.fixed))
     reached = left_off(source, k, covariance, family)
     if start is None and reached.starts:
         starts = [Start("left off", units.standardised_mixture(each.mixture), each.pairs) for each in reached.starts]
@@ -214,38 +228,52 @@ def fit_em(
     else:
         summed = by_cores(source, k)
         runs = [run_em(summed, settings, each) for each in starts]
-        if start is None and len(data) <= _ENOUGH_TO_START and held is None:
+        if start is None and len(data) <= _ENOUGH_TO_START and settings.interchangeable:
             runs += rearrange(data, data.total, settings, runs)
-    runs.sort(key=lambda run: (run.end.collapsed, -run.end.log_likelihood))
+        runs += [run_em(summed, settings, each) for each in _in_other_places(runs, settings)]
+    runs.sort(key=lambda run: (run.end.collapsed, -run.end.height))
     best = runs[0].end
 
     if best.collapsed:
-        _warn_of_collapse(runs[0], data, classes, units.scale, np.sqrt(variance_floor))
+        _warn_of_collapse(runs[0], data, settings.apart, units.scale, np.sqrt(variance_floor))
     if not best.converged:
         text = Words(f"EM did not converge in {max_iter} iterations for k = {k}; raise ", Argument("max_iter"))
         warnings.warn(text, ConvergenceWarning, skip_file_prefixes=PACKAGE)
     if isinstance(source, Scan):
-        return _in_data_units(runs, source.shown, source, settings)
+        return _in_data_units(runs, source.shown, source, settings, scaled, held)
     kept = data if x is data else data.copied()
-    return _in_data_units(runs, kept, kept, settings)
+    return _in_data_units(runs, kept, kept, settings, scaled, held)
 
 
-def _in_data_units(runs: Sequence[Run], shown: Observations, source: Source, settings: Settings) -> EMResult:
+def _read_prior(prior: Prior, data: Observations, covariance: Covariance, family: FamilyName, k: int) -> Prior:
+    """The prior scaled to the data, under which the posterior's density has a maximum."""
+    scaled = read_prior(prior, data, covariance, family, [k])
+    if (least := float(np.min(scaled.alpha))) < 1:
+        rule = "must have alpha of at least 1 in EM, because with less the density grows without bound as a weight goes to 0"
+        raise ValueError(about("prior", f"{rule}, got {least:g}"))
+    return scaled
+
+
+def _in_data_units(
+    runs: Sequence[Run], shown: Observations, source: Source, settings: Settings, prior: Prior | None, fixed: Fixed | None
+) -> EMResult:
     """The result in the data's units, from runs with the best one first."""
     units, best = settings.units, runs[0].end
     unit = units.log_volume(source.counts_known)
+    mixtures = [sorted_within(settings.apart, run.end.mixture.rescaled(units.shift, units.scale)) for run in runs]
+    log_priors = [0.0] * len(runs)
+    if prior is not None:
+        penalty = Penalty(prior, settings.structure, best.mixture.n_components, fixed)
+        log_priors = [penalty.log_density(*mixture.parameters) for mixture in mixtures]
     restarts = tuple(
-        replace(
-            run.end,
-            log_likelihood=run.end.log_likelihood - unit,
-            mixture=sorted_within(settings.classes, run.end.mixture.rescaled(units.shift, units.scale)),
-        )
-        for run in runs
+        replace(run.end, log_likelihood=run.end.log_likelihood - unit, mixture=mixture, log_prior=log_prior)
+        for run, mixture, log_prior in zip(runs, mixtures, log_priors, strict=True)
     )
+    of_history = restarts[0].height - best.height
     return EMResult(
         mixture=restarts[0].mixture,
         log_likelihood=restarts[0].log_likelihood,
-        history=np.array(runs[0].history) - unit,
+        history=np.array(runs[0].history) + of_history,
         converged=best.converged,
         n_iter=best.n_iter,
         collapsed=best.collapsed,
@@ -257,6 +285,8 @@ def _in_data_units(runs: Sequence[Run], shown: Observations, source: Source, set
         source=source,
         n_fixed=0 if settings.fixed is None else settings.fixed.count(settings.structure),
         ends=tuple(run.where.rescaled(units.shift, units.scale) for run in runs),
+        prior=prior,
+        log_prior=restarts[0].log_prior,
     )
 
 
@@ -282,7 +312,7 @@ def _chosen_starts(rows: Observations, settings: Settings, k: int, n_init: int, 
             sample = rows.of(few).weighing(weight)
             starts, settings = _near_data(sample, settings, k, n_init, rng), replace(settings, tol=_ON_SAMPLE)
             runs = [run_em(sample, settings, each) for each in starts]
-            runs += rearrange(sample, rows.total, settings, runs) if settings.fixed is None else []
+            runs += rearrange(sample, rows.total, settings, runs) if settings.interchangeable else []
             return _ends(runs, settings) or starts
     return _near_data(rows, settings, k, n_init, rng)
 
@@ -301,7 +331,20 @@ def _near_data(rows: Observations, settings: Settings, k: int, n_init: int, rng:
     if settings.fixed is not None:
         by_labels = rows.known.classes(k)
         starts = [each._replace(mixture=em_starts.led_by_fixed(each.mixture, settings.fixed, by_labels)) for each in starts]
+    if settings.penalty is not None:
+        suited = partial(settings.penalty.suited, classes=settings.classes)
+        starts = [each._replace(mixture=each.mixture.reordered(suited(each.mixture))) for each in starts]
     return starts
+
+
+def _in_other_places(runs: Sequence[Run], settings: Settings) -> Iterator[Start]:
+    """Starts at the ends of runs whose components have a higher prior in another order."""
+    if settings.penalty is None:
+        return
+    for run in runs:
+        order = settings.penalty.suited(run.end.mixture, settings.classes)
+        if (order != np.arange(len(order))).any():
+            yield Start(run.end.start, run.end.mixture.reordered(order))
 
 
 def _completed_again(z: Observations, settings: Settings, rng: np.random.Generator) -> Iterator[FloatArray]:
@@ -319,14 +362,14 @@ def _completed_again(z: Observations, settings: Settings, rng: np.random.Generat
 def _ends(runs: Sequence[Run], settings: Settings) -> list[Start]:
     """Starts at which runs continue: one for each distinct result, without collapsed and hopeless ones."""
     sound = [run for run in runs if not run.end.collapsed]
-    best = max((run.end.log_likelihood for run in sound), default=-np.inf)
+    best = max((run.end.height for run in sound), default=-np.inf)
     places: list[Mixture] = []
     kept: list[Start] = []
     for run in sound:
-        mixture = sorted_within(settings.classes, run.end.mixture)
-        if run.end.log_likelihood <= best - _HOPELESS:
+        mixture = sorted_within(settings.apart, run.end.mixture)
+        if run.end.height <= best - _HOPELESS:
             continue
-        same = next((i for i, other in enumerate(places) if are_one(mixture, other, settings.classes)), None)
+        same = next((i for i, other in enumerate(places) if are_one(mixture, other, settings.apart)), None)
         if same is None:
             places.append(mixture)
             kept.append(run.where)

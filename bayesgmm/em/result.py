@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import numpy as np
@@ -22,6 +21,7 @@ from bayesgmm.kernels.blocks import HALF_LOG_2PI
 from bayesgmm.kernels.estep import ESums, inverse_factors
 from bayesgmm.kernels.rows import EXACT
 from bayesgmm.model.mixture import Mixture
+from bayesgmm.model.priors import Prior
 from bayesgmm.model.structures import Structure, per_component
 
 # two solutions are the same if weights, and means and sds in units of the sd within clusters, differ by less
@@ -35,6 +35,7 @@ class Restart:
     """How one run of EM from one start ended; in an EMResult ``mixture`` is in the data's units, sorted by means.
 
     ``found`` is the number of starts that this run continues: on a sample of the observations they ended in one place.
+    ``log_prior`` is the log prior density if EM maximised the posterior's density, else 0.
     """
 
     start: str
@@ -44,6 +45,12 @@ class Restart:
     collapsed: bool
     mixture: Mixture = field(repr=False, compare=False)
     found: int = 1
+    log_prior: float = 0.0
+
+    @property
+    def height(self) -> float:
+        """What EM maximised: the log-likelihood, or, under a prior, its sum with the log prior density."""
+        return self.log_likelihood + self.log_prior
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,8 @@ class EMResult:
     log_likelihood : float
         Log-likelihood at the estimate (natural logarithm, units of the data; weighted by ``sample_weight`` if given).
     history : (n_iter + 1,) array
-        Log-likelihood before each iteration and at the end; it never decreases.
+        What EM maximised, the log-likelihood or its sum with the log prior density, before each iteration and at the end; it
+        never decreases.
     converged, n_iter : bool, int
         Whether the best run converged, and its number of iterations.
     collapsed : bool
@@ -78,6 +86,11 @@ class EMResult:
         Where the runs ended, from which an interrupted call continues.
     n_fixed : int
         Number of fixed parameters.
+    prior : HierarchicalPrior, ConjugatePrior or None
+        The prior, scaled to the data, if the posterior's density was maximised instead of the likelihood.
+    log_prior : float
+        Log prior density at the estimate, in the data's units: that of weights, means, variances or covariance matrices, the
+        share of noise, and nu. C0 is integrated out. 0 without a prior.
     """
 
     mixture: Mixture
@@ -94,6 +107,8 @@ class EMResult:
     source: Source = field(repr=False, compare=False)
     ends: tuple[Start, ...] = field(repr=False, compare=False)
     n_fixed: int = field(default=0, repr=False)
+    prior: Prior | None = field(default=None, repr=False, compare=False)
+    log_prior: float = field(default=0.0, repr=False)
 
     @property
     def x(self) -> FloatArray:
@@ -107,8 +122,8 @@ class EMResult:
 
     @property
     def n_found(self) -> int:
-        """How many starts reached the estimate, within 0.01 of its log-likelihood. If only one did, raise ``n_init``."""
-        as_high = (end for end in self.restarts if self.log_likelihood - end.log_likelihood <= _AS_HIGH)
+        """How many starts came within 0.01 of the maximum's logarithm. If only one did, raise ``n_init``."""
+        as_high = (end for end in self.restarts if self.restarts[0].height - end.height <= _AS_HIGH)
         return sum(end.found for end in as_high if end.collapsed == self.collapsed)
 
     def optima(self, within: float = 5.0) -> tuple[Mixture, ...]:
@@ -117,7 +132,7 @@ class EMResult:
         Parameters
         ----------
         within : float
-            Leave out solutions whose log-likelihood is more than this below the best.
+            Leave out solutions whose log-likelihood, with the log prior under a prior, is more than this below the best.
 
         Returns
         -------
@@ -129,15 +144,10 @@ class EMResult:
         found: list[Mixture] = []
         classes = self.known.classes(self.mixture.n_components)
         for end in self.restarts:
-            near = end.log_likelihood >= self.log_likelihood - within and end.collapsed == self.collapsed
+            near = end.height >= self.restarts[0].height - within and end.collapsed == self.collapsed
             if near and not any(are_one(end.mixture, other, classes) for other in found):
                 found.append(end.mixture)
         return tuple(found)
-
-    def reordered(self, order_of: Callable[[Mixture], NDArray[np.int64]]) -> EMResult:
-        """The same result with the components of each solution in the order (K,) that the function gives for it."""
-        restarts = tuple(replace(end, mixture=end.mixture.reordered(order_of(end.mixture))) for end in self.restarts)
-        return replace(self, mixture=restarts[0].mixture, restarts=restarts)
 
     @property
     def family(self) -> FamilyName:
@@ -150,7 +160,10 @@ class EMResult:
         return n_parameters(self.mixture, self.covariance) - self.n_fixed
 
     def bic(self) -> float:
-        """Bayesian information criterion, -2 log L + p log n; lower is better (mclust's has the opposite sign)."""
+        """Bayesian information criterion, -2 log L + p log n; lower is better (mclust's has the opposite sign).
+
+        L is the likelihood at the estimate, under a prior, too (Fraley & Raftery 2007, doi:10.1007/s00357-007-0004-5).
+        """
         return -2 * self.log_likelihood + self.n_parameters * float(np.log(self.n_observations))
 
     def aic(self) -> float:

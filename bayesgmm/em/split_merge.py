@@ -49,19 +49,19 @@ def rearrange(rows: Observations, total: float, settings: Settings, runs: list[R
     found: list[Run] = []
     if len(runs) == 1 or rows.known.labels is not None:
         return found
-    best = max(runs, key=lambda run: (not run.end.collapsed, _is_credible(run, settings, total), run.end.log_likelihood))
+    best = max(runs, key=lambda run: (not run.end.collapsed, _is_credible(run, settings, total), run.end.height))
     if best.end.collapsed or best.end.mixture.n_components == 1:
         return found
     brief = replace(settings, max_iter=min(_BRIEFLY, settings.max_iter))
     for _ in range(_ROUNDS):
         begun = [run_em(rows, brief, each) for each in _rearranged(rows, settings, best.end.mixture)]
-        begun = sorted((run for run in begun if _is_credible(run, settings, total)), key=lambda run: -run.end.log_likelihood)
+        begun = sorted((run for run in begun if _is_credible(run, settings, total)), key=lambda run: -run.end.height)
         ended = [run_em(rows, settings, run.where) for run in begun[:_FINISHED]]
         ended = [run for run in ended if _is_credible(run, settings, total)]
         for run in ended:
             if not any(are_one(run.end.mixture, each.end.mixture) and not _is_higher(run, each) for each in runs + found):
                 found.append(run)
-        higher = max(ended, key=lambda run: run.end.log_likelihood, default=best)
+        higher = max(ended, key=lambda run: run.end.height, default=best)
         if not _is_higher(higher, best):
             break
         best = higher
@@ -92,7 +92,7 @@ def divided(em: EMResult) -> list[Mixture]:
 
 
 def _is_higher(run: Run, other: Run) -> bool:
-    return run.end.log_likelihood > other.end.log_likelihood + _GAINED
+    return run.end.height > other.end.height + _GAINED
 
 
 def _is_credible(run: Run, settings: Settings, total: float) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,7 +12,6 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesgmm.analysis.impropriety import OfData
-from bayesgmm.analysis.places import suited
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.arguments import Covariance, Engine, FamilyName, Method, Missing, Noise, Rounding
 from bayesgmm.data.observations import Observations
@@ -24,7 +23,6 @@ from bayesgmm.fitting.asked import first_pass, read_asked
 from bayesgmm.fitting.choosing import drawn
 from bayesgmm.fitting.drawing import posed
 from bayesgmm.fitting.finishing import finished, with_optima
-from bayesgmm.model.fixed import classes_with
 from bayesgmm.model.priors import Prior
 from bayesgmm.posterior import SummedPosterior
 
@@ -272,10 +270,9 @@ def judged_fit(
         given: dict[str, Any] = {"covariance": asked.covariance, "n_init": asked.n_init, "random_seed": asked.em_seed}
         given["family"] = asked.family
         given |= {} if asked.fixed is None else {"fixed": asked.fixed.shown}
+        if (of_each := asked.prior_of_each) is not None:  # which only the mode of the posterior obeys
+            given["prior"] = replace(of_each, alpha=np.maximum(of_each.alpha, 1.0))
         em = fit_em(asked.source, asked.k, **given)
-    if (of_each := asked.prior_of_each) is not None:
-        classes = classes_with(asked.fixed, asked.data.known.classes(asked.k))
-        em = em.reordered(partial(suited, of_each, asked.covariance, classes))
     with left_off(asked.source, asked.k, asked.covariance, asked.family) as reached:
         reached.starts = list(em.ends)
         problem, optima = posed(asked, em, phases)
