@@ -207,7 +207,8 @@ by_width.round(5)
 many, ends = wider(4)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    bg.fit((ends[1:] + ends[:-1]) / 2, 2, sample_weight=many, rounding=None, random_seed=1, progressbar=False)
+    options = {"sample_weight": many, "method": "gibbs", "draws": 500, "random_seed": 1, "progressbar": False}
+    bg.fit((ends[1:] + ends[:-1]) / 2, 2, rounding=None, **options)
 print(fill(str(caught[0].message), 100))
 
 # %% [markdown]
@@ -217,7 +218,7 @@ print(fill(str(caught[0].message), 100))
 # %%
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
-    seen = bg.fit((ends[1:] + ends[:-1]) / 2, 2, sample_weight=many, random_seed=1, progressbar=False)
+    seen = bg.fit((ends[1:] + ends[:-1]) / 2, 2, **options)
 print(fill(str(said[0].message), 100))
 of_seen = {
     name: fit["posterior"]["mu"].mean(("chain", "draw")).values for name, fit in (("seen", seen), ("bins", coarse[2]))
