@@ -13,7 +13,7 @@ ROOT = Path(bayesgmm.__file__).parent
 DOORS = {"__init__", "__main__", "cli", "fitting", "counting", "many", "estimators"}  # which may import everything
 SMALL = {
     "arguments": {"choices", "words"}, "choices": set(), "exceptions": set(), "digits": set(),
-    "families": {"arguments", "kernels"}, "files": set(), "priors": {"model"}, "words": set(),
+    "families": {"arguments", "kernels"}, "files": set(), "pool": set(), "priors": {"model"}, "words": set(),
 }  # fmt: skip
 PYMC_MAY = {"model", "engines", "fitting"}
 SKLEARN_MAY = {"estimators"}

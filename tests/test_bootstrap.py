@@ -2,16 +2,17 @@
 
 import subprocess
 import sys
-from functools import partial
+from itertools import islice, starmap
 
 import numpy as np
 import pytest
 
 import bayesgmm as bg
-from bayesgmm.em import bootstrap, workers
+from bayesgmm.em import bootstrap
 from bayesgmm.em.bootstrap import BootstrapLRT, _drawn, _one_by_one
 from bayesgmm.em.split_merge import divided
 from bayesgmm.exceptions import InterruptedWarning
+from bayesgmm.pool import Pool
 from tests.families import STRUCTURES
 from tests.statistics import SEED, assert_mean, rng
 
@@ -109,53 +110,28 @@ def test_a_script_needs_no_guard(tmp_path):
     assert done.stdout == "0.2\n"
 
 
-@pytest.mark.parametrize("cores", [1, 2])
-def test_results_come_in_order(cores):
-    assert list(workers.shared_out(_square, range(20), cores, 0.0)) == [i**2 for i in range(20)]
+def test_processes_are_used_only_where_they_are_quicker(x, monkeypatch):
+    used = []
 
+    class Asked(Pool):
+        def results(self, function, tasks, *, in_order):
+            used.append(self.many)
+            return Pool(1).results(function, tasks, in_order=in_order)
 
-@pytest.mark.parametrize("cores", [1, 2])
-def test_an_error_in_a_process_is_raised_here(cores):
-    with pytest.raises(ZeroDivisionError):
-        list(workers.shared_out(partial(_divided_by, 1), [1, 0, 1], cores, 0.0))
-
-
-def test_a_process_that_is_ended_from_outside_is_named():
-    with pytest.raises(RuntimeError, match="was ended from outside, perhaps for lack of memory; use cores=1"):
-        list(workers.shared_out(_end, [1, 2], 2, 0.0))
-
-
-def test_processes_are_used_only_where_they_are_quicker(monkeypatch):
-    def none(work):
-        raise AssertionError
-
-    monkeypatch.setattr(workers, "_Process", none)
-    assert list(workers.shared_out(_square, [3, 4], None, 0.01)) == [9, 16]
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
-    with pytest.raises(AssertionError):
-        list(workers.shared_out(_square, [3, 4], None, 100.0))
-
-
-def _square(i):
-    return i**2
-
-
-def _divided_by(a, b):
-    return a / b
-
-
-def _end(i):
-    import os
-
-    os._exit(1)
+    monkeypatch.setattr(bootstrap, "Pool", Asked)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    for seconds, cores in ((0.0, None), (1e3, None), (1e3, 1), (0.0, 2), (0.0, 99)):
+        monkeypatch.setattr(bootstrap, "_WORTH_IT", 100.0 - seconds)
+        bg.bootstrap_lrt(x, 1, cores=cores, **QUICK)
+    assert used == [1, 8, 1, 2, 9]
 
 
 def test_an_interrupt_keeps_what_is_finished(x, test, monkeypatch):
-    def interrupted(work, items, cores, seconds):
-        yield from map(work, items[:4])
+    def interrupted(pool, function, tasks, *, in_order):
+        yield from starmap(function, islice(tasks, 4))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bootstrap, "shared_out", interrupted)
+    monkeypatch.setattr(Pool, "results", interrupted)
     with pytest.warns(InterruptedWarning, match="interrupted after 4 of 9 data sets"):
         kept = bg.bootstrap_lrt(x, 1, **QUICK)
     np.testing.assert_array_equal(kept.replicates, test.replicates[:4])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -21,13 +22,14 @@ from bayesgmm.data.sources import read_fit_source
 from bayesgmm.em.fitting import fit_em
 from bayesgmm.em.result import EMResult
 from bayesgmm.em.split_merge import divided
-from bayesgmm.em.workers import shared_out
 from bayesgmm.exceptions import CollapsedComponentWarning, ConvergenceWarning, DataWarning, InterruptedWarning, warn
 from bayesgmm.model.mixture import Mixture
+from bayesgmm.pool import Pool
 from bayesgmm.words import Argument, Words, about
 
 LEVEL = 0.05  # p-value below which the verdict is for k + 1 components
 _CLEAR = 2.0  # Monte Carlo standard errors from this level within which the verdict is open
+_WORTH_IT = 8.0  # seconds of work from which processes are quicker, though each takes a second or two to start
 _WIDTH = 110
 
 
@@ -164,6 +166,8 @@ def bootstrap_lrt(
     ValueError, TypeError
         For arguments that break a rule. Also for labels, noise, and intervals that do not come from rounding, because no
         data sets like these can be drawn; and if every run of EM with k components has collapsed.
+    ChildProcessError
+        If a process was ended from outside, for example because memory ran out.
 
     Notes
     -----
@@ -207,12 +211,14 @@ def bootstrap_lrt(
     if null.collapsed:
         got = f"must have a maximum of the likelihood for k = {k}, but in every run of EM a component has collapsed; use "
         raise ValueError(about("x", got, Argument("covariance", "tied"), ", or bayesgmm.rounded if values are rounded"))
-    work = partial(_replicate, rows, null.mixture, options)
+    if cores is None:
+        cores = (os.cpu_count() or 1) if seconds * n_bootstrap > _WORTH_IT else 1
+    pool, work = Pool(min(cores, n_bootstrap), fewer="cores=1"), partial(_replicate, rows, null.mixture, options)
     found: list[float] = []
     with Progress(console=Console(stderr=True), disable=not progressbar) as bar:
         task = bar.add_task("bootstrap", total=n_bootstrap)
         try:
-            for each in shared_out(work, seeds, cores, seconds):
+            for each in pool.results(work, zip(seeds), in_order=True):
                 found.append(each)
                 bar.update(task, advance=1)
         except KeyboardInterrupt:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,12 +31,13 @@ from bayesgmm.many.keyed import Keyed, batches, read_keyed
 from bayesgmm.many.one import Criterion, How, fitted
 from bayesgmm.many.result import ManyFits
 from bayesgmm.many.table import Finished, read_finished, read_table_path, seed_in, taken_over
-from bayesgmm.many.workers import Workers
 from bayesgmm.model.priors import Prior
+from bayesgmm.pool import Pool
 from bayesgmm.words import Argument, Words, about
 
 __all__ = ["ManyFits", "fit_many"]
 
+_ENOUGH = 20  # fits that are worth starting a process, which takes some seconds
 _AUTO = range(1, 6)  # k = "auto"
 _TOGETHER = 8  # largest number of keys in a task, which takes about a second
 _TASKS = 4  # tasks for each worker, at least, if there are enough keys
@@ -176,10 +179,10 @@ def fits_of(
     if stored is not None:
         finished = taken_over(finished, stored)
     todo = [key for key in keyed.labels if key not in finished.rows]
-    placed, phases = Workers.read(workers, len(todo)), Phases(announce=progressbar)
+    pool, phases = _read_pool(workers, len(todo)), Phases(announce=progressbar)
     left = f", {len(finished.rows)} are finished" if finished.rows else ""
-    with phases("fits", f"{len(todo)} fits {placed.in_words}{left}"):
-        interrupted = _run(finished, todo, how, placed, progressbar=progressbar)
+    with phases("fits", f"{len(todo)} fits {pool.in_words}{left}"):
+        interrupted = _run(finished, todo, how, pool, progressbar=progressbar)
     if interrupted:
         kept = Words(f" and kept in {place}: the same call goes on from there") if place else Words("")
         text = Words(f"interrupted: {len(finished.rows)} of {len(keyed.labels)} fits are finished", kept)
@@ -191,10 +194,10 @@ def fits_of(
     return ManyFits(found, how.seed, interrupted)
 
 
-def _run(finished: Finished, todo: list[str], how: How, placed: Workers, *, progressbar: bool) -> bool:
+def _run(finished: Finished, todo: list[str], how: How, pool: Pool, *, progressbar: bool) -> bool:
     """Make all fits and keep them; returns whether the run was interrupted."""
     values = finished.keyed.values
-    size = int(np.clip(len(todo) // (_TASKS * placed.many), 1, _TOGETHER))
+    size = int(np.clip(len(todo) // (_TASKS * pool.many), 1, _TOGETHER))
     tasks = ((keys, [values[key] for key in keys], how) for keys in batches(todo, size))
     try:
         with (
@@ -202,7 +205,7 @@ def _run(finished: Finished, todo: list[str], how: How, placed: Workers, *, prog
             DeferredInterrupt(raise_at_end=False) as interrupt,
         ):
             task = bar.add_task("fits", total=len(todo))
-            for rows in placed.run(tasks, fitted, interrupt):
+            for rows in pool.results(fitted, takewhile(lambda _: not interrupt.requested, tasks)):
                 finished.add(rows)
                 bar.update(task, advance=len(rows))
         return len(finished.rows) < len(values)
@@ -210,6 +213,18 @@ def _run(finished: Finished, todo: list[str], how: How, placed: Workers, *, prog
         return True
     finally:
         finished.save()
+
+
+def _read_pool(workers: Any, fits: int) -> Pool:
+    """Where the fits run. Default: a process for each core, if there are enough fits."""
+    if hasattr(workers, "get_executor") and hasattr(workers, "nthreads"):
+        return Pool(max(1, sum(workers.nthreads().values())), workers)
+    if workers is None:
+        return Pool(max(1, min(os.cpu_count() or 1, fits // _ENOUGH)))
+    try:
+        return Pool(read_count(workers, "workers"))
+    except TypeError as error:
+        raise TypeError(about("workers", str(error).removeprefix("workers "), "; or pass a Dask client")) from None
 
 
 def _read_ks(k: Any) -> tuple[int, ...]:
