@@ -1,7 +1,8 @@
 """Independent tasks in this process, in several processes, or on the workers of a Dask client.
 
 The processes do not import the user's program again, as those of :mod:`multiprocessing` do, so that a script needs no
-``__main__`` guard.
+``__main__`` guard. Nor are they those of :class:`~concurrent.futures.ProcessPoolExecutor`: it waits for ever if a process is
+killed while it writes a long result, and its processes outlive a parent that is killed.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ class Pool:
     def results(
         self, function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], *, in_order: bool = False
     ) -> Iterator[Any]:
-        """Results of ``function(*task)`` as they end, or in the order of the tasks. All three must be picklable."""
+        """Results of ``function(*task)`` as they end, or in the order of the tasks.
+
+        Function, tasks and results must be picklable.
+        """
         if self.client is None and (self.many == 1 or not sys.executable):
             yield from starmap(function, tasks)
             return

@@ -165,6 +165,7 @@ def script(tmp_path, seconds):
 def test_ctrl_c_is_left_to_the_process_that_hands_out_tasks(script):
     running, processes = script
     assert len(processes) == 2
+    assert all(os.getsid(each.pid) == each.pid for each in processes)  # nor does it reach them while they start
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does
     out, err = running.communicate(timeout=100)
     assert (out, err) == ("interrupted\n", "")
