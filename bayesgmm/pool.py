@@ -12,12 +12,14 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice, starmap
 from queue import SimpleQueue
+from threading import Thread
 from typing import Any, BinaryIO
 
 _AHEAD = 2  # tasks that are handed out for each worker, so that none waits
@@ -113,6 +115,7 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
 def serve() -> None:
     """Run the tasks that come on standard input, and write their results, until the other process ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows has no sessions
+    Thread(target=_end_after, args=(os.getppid(),), daemon=True).start()
     with suppress(EOFError, BrokenPipeError), os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # what a task prints goes to standard error
         while True:
@@ -122,6 +125,13 @@ def serve() -> None:
             except Exception as error:
                 answer = False, error
             _write(answer, answers)
+
+
+def _end_after(parent: int) -> None:
+    """End in the midst of a task, if the process that hands out tasks has been killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _write(what: Any, to: BinaryIO) -> None:

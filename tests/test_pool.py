@@ -142,13 +142,13 @@ def test_paths_of_modules_may_be_objects(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def script(tmp_path, seconds):
-    """A script without a guard, and its processes after two results. Two tasks of some seconds are left."""
+def script(tmp_path):
+    """A script without a guard, and its processes after two results. The next tasks take ten minutes."""
     path = tmp_path / "script.py"
     path.write_text(
         "import time\nfrom bayesgmm.pool import Pool\nprint('begins', flush=True)\n"
         "try:\n"
-        f"    for number, _ in enumerate(Pool(2).results(time.sleep, zip([0, 0, {seconds}, {seconds}]))):\n"
+        "    for number, _ in enumerate(Pool(2).results(time.sleep, zip([0, 0, 600, 600]))):\n"
         "        print(number, flush=True)\n"
         "except KeyboardInterrupt:\n"
         "    print('interrupted')\n"
@@ -161,7 +161,6 @@ def script(tmp_path, seconds):
 
 
 @signals
-@pytest.mark.parametrize("seconds", [600])
 def test_ctrl_c_is_left_to_the_process_that_hands_out_tasks(script):
     running, processes = script
     assert len(processes) == 2
@@ -173,7 +172,6 @@ def test_ctrl_c_is_left_to_the_process_that_hands_out_tasks(script):
 
 
 @signals
-@pytest.mark.parametrize("seconds", [1])
 def test_processes_end_with_the_one_that_hands_out_tasks(script):
     running, processes = script
     running.kill()
