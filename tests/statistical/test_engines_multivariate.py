@@ -7,7 +7,7 @@ import pytest
 
 import bayesgmm as bg
 from bayesgmm.exceptions import ApproximationWarning
-from tests.families import COVARIANCES
+from tests.families import COVARIANCES, OF_SKLEARN
 from tests.statistical.test_engines import assert_close_to_nuts, assert_same_posterior
 from tests.statistics import SEED, Z, rng
 
@@ -20,6 +20,7 @@ def compiled(request, faithful):
     return bg.fit(faithful, 2, covariance=request.param, draws=2000, random_seed=SEED, progressbar=False)
 
 
+@pytest.mark.parametrize("compiled", OF_SKLEARN, indirect=True)  # of the others PyMC's density is compared elsewhere
 def test_pymcs_engine_has_the_same_posterior(compiled, faithful):
     covariance = compiled.attrs["covariance"]
     pymc = bg.fit(faithful, 2, covariance=covariance, engine="pymc", draws=1000, random_seed=SEED, progressbar=False)
