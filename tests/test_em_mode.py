@@ -246,7 +246,8 @@ def test_many_observations_start_on_a_sample():
     np.testing.assert_allclose(found.mixture.means, [10, 5], atol=0.2)
 
 
-def test_fit_compares_with_the_mode_where_the_prior_tells_components_apart():
+@pytest.mark.slow
+def test_fit_compares_with_the_mode_where_the_prior_tells_components_apart(tmp_path):
     x = bg.datasets.galaxies()
     prior = ConjugatePrior(b0=np.array([33.0, 9.7, 21.4]), B0=1.0)
     tree = bg.fit(x, 3, prior=prior, method="gibbs", draws=500, random_seed=SEED, progressbar=False)
@@ -256,6 +257,7 @@ def test_fit_compares_with_the_mode_where_the_prior_tells_components_apart():
     assert check.ok
     assert check.is_mode
     assert "agrees with EM's mode of it" in check.verdict
+    assert "EM found the mode of the posterior" in bg.report(tree, tmp_path / "page.html").read_text()
     plain = bg.fit(x, 3, method="gibbs", draws=200, random_seed=SEED, progressbar=False)
     assert "log_prior" not in plain["em_baseline"].attrs
     assert not bg.check_against_em(plain).is_mode

@@ -277,12 +277,14 @@ def _em(fitted: Fitted) -> list[Block]:
         title = "It cannot be judged whether posterior and EM agree"
         if fitted.diagnosis.converged:
             title = "The densities of posterior and EM agree; more cannot be judged"
+    why = "EM maximises the likelihood, so its value is usually the larger one."
+    if check.is_mode:
+        why = "EM found the mode of the posterior, for the prior tells clusters apart. Draws may have a higher likelihood."
     blocks: list[Block] = [
         Verdict("good" if check.ok else "caution", title, sentence(check.verdict)),
         Text(
             f"The log-likelihood is {number(check.em_log_likelihood, 1.0)} at EM's estimate, and "
-            f"{number(likelihood['mean'], 1.0)} on average over the posterior (sd {number(likelihood['sd'], 1.0)}). "
-            "EM maximises the likelihood, so its value is usually the larger one."
+            f"{number(likelihood['mean'], 1.0)} on average over the posterior (sd {number(likelihood['sd'], 1.0)}). {why}"
         ),
     ]
     if len(check.table):
