@@ -37,18 +37,15 @@ def main():
     fits = bg.fit_many(x, 2, random_seed=1, workers=asked.workers, path=asked.table, progressbar=not asked.smoke)
     seconds = time.perf_counter() - begin
     used = [resource.getrusage(each) for each in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    table = fits.table
-    sound = table["converged"].to_numpy()
-    covered = {
-        name: float(
-            ((table[f"{name} 5%"] <= truth[name].to_numpy()) & (truth[name].to_numpy() <= table[f"{name} 95%"]))[
-                sound
-            ].mean()
-        )
-        for name in truth
-    }
+    if fits.interrupted:
+        raise SystemExit(f"interrupted after {seconds:.0f} s: {len(fits)} of {x.shape[1]} columns are finished")
     assert len(fits) == x.shape[1], "a column is missing"
+    sound = fits.table["converged"].to_numpy()
     assert sound.mean() > 0.9, f"only {sound.mean():.0%} of the fits have converged"
+    table, covered = fits.table[sound], {}
+    for name, values in truth[sound].items():
+        inside = (table[f"{name} 5%"].to_numpy() <= values) & (values <= table[f"{name} 95%"].to_numpy())
+        covered[name] = round(float(inside.mean()), 3)
     told = {
         "columns": len(fits),
         "workers": asked.workers,
@@ -56,9 +53,9 @@ def main():
         "core_seconds": round(sum(each.ru_utime + each.ru_stime for each in used), 1),  # imports included
         "ms_per_fit": round(1e3 * seconds / len(fits), 1),
         "converged": round(float(sound.mean()), 4),
-        "verdicts": table["verdict"].value_counts().to_dict(),
-        "methods": table["method"].value_counts().to_dict(),
-        "coverage of 90 % intervals": {name: round(share, 3) for name, share in covered.items()},
+        "verdicts": fits.table["verdict"].value_counts().to_dict(),
+        "methods": fits.table["method"].value_counts().to_dict(),
+        "coverage of 90 % intervals": covered,
     }
     print(json.dumps(told, indent=2))
 
