@@ -1,12 +1,19 @@
-"""The Laplace approximation: exact for a Gaussian with scales below ten; for a posterior, its mode and curvature."""
+"""The Laplace approximation, and the better one that its weights tell: exact for a Gaussian with scales below ten; for a posterior, its mode and curvature."""
+
+import warnings
 
 import numpy as np
 import pytest
+from arviz_stats.base import array_stats
+from scipy import stats
+from scipy.optimize import minimize_scalar
 
 import bayesgmm as bg
+from bayesgmm.engines.importance import weighted
+from bayesgmm.engines.interface import Gaussian
 from bayesgmm.engines.laplace import departure, laplace
 from bayesgmm.posterior import log_posterior
-from tests.statistics import rng
+from tests.statistics import Z, assert_same_means, rng
 
 
 def gaussian(scales):
@@ -52,3 +59,67 @@ def test_of_a_posterior_it_is_the_mode_with_its_curvature():
         drop = own(found.mean)[0] - 0.5 * (own(found.mean + 0.01 * direction)[0] + own(found.mean - 0.01 * direction)[0])
         assert drop == pytest.approx(0.5e-4, rel=1e-3)
     assert departure(own, found) < departure(own, found._replace(factor=1.5 * found.factor))
+
+
+SKEW = stats.skewnorm(4)
+
+
+def skewed(points):
+    """Log density of independent skew normal variates."""
+    return SKEW.logpdf(points).sum(axis=1)
+
+
+def at_mode(size=3, step=1e-3):
+    mode = minimize_scalar(lambda y: -SKEW.logpdf(y), bounds=(0, 1), method="bounded").x
+    bent = -(SKEW.logpdf(mode + step) - 2 * SKEW.logpdf(mode) + SKEW.logpdf(mode - step)) / step**2
+    return Gaussian(np.full(size, mode), np.eye(size) / np.sqrt(bent))
+
+
+def test_weighted_draws_tell_a_better_gaussian():
+    """The mode of a skew normal density lies beside its mean, and the curvature there makes it too narrow."""
+    size = 20_000
+    first = weighted(skewed, [(1.0, at_mode())], size, rng(1))
+    better = first.matched()
+    second = weighted(skewed, [(1.0, better)], size, rng(2))
+    assert second.efficiency > 1.5 * first.efficiency
+    assert (abs(better.mean - SKEW.mean()) < 0.3 * abs(at_mode().mean - SKEW.mean())).all()
+    value, error = second.log_mass()
+    assert abs(value) < Z * error
+    chosen = second.points[second.resampled(size, rng(3))]
+    np.testing.assert_allclose(chosen.mean(axis=0), SKEW.mean(), atol=Z * SKEW.std() / np.sqrt(size * second.efficiency))
+
+
+def test_too_few_effective_draws_tell_nothing():
+    far = Gaussian(np.full(3, -9.0), 0.1 * np.eye(3))
+    assert weighted(skewed, [(1.0, far)], 1_000, rng(1)).matched() is None
+
+
+def test_where_the_curvature_at_the_mode_misleads_the_draws_agree_with_gibbs(monkeypatch):
+    """Overlapping clusters, of which importance weights around the mode do not represent the posterior."""
+    tried = []
+
+    def recorded(*given):
+        tried.append(weighted(*given))
+        return tried[-1]
+
+    monkeypatch.setattr("bayesgmm.engines.importance.weighted", recorded)
+    for seed in range(40):
+        x, _ = bg.Mixture([0.5, 0.5], [0, 3.2], sigma=[1.2, 0.8]).sample(200, seed)
+        tried.clear()
+        given = {"draws": 1_000, "random_seed": 1, "progressbar": False}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = bg.fit(x, 2, method="laplace", **given)
+        if len(tried) == 2 and tried[1].reliable:
+            break
+    assert [each.reliable for each in tried] == [False, True]
+    assert found.attrs["method"] == "laplace"
+    assert found.attrs["importance_efficiency"] == tried[1].efficiency
+    gibbs = bg.fit(x, 2, method="gibbs", **given)
+    for name in ("w", "mu", "sigma"):
+        of_laplace, of_gibbs = (tree["posterior"][name].values for tree in (found, gibbs))
+        for j in range(2):
+            for power in (1, 2):
+                one, other = of_laplace[..., j] ** power, of_gibbs[..., j] ** power
+                error = one.std() / np.sqrt(one.size * tried[1].efficiency)
+                assert_same_means(one.mean(), error, other.mean(), float(array_stats.mcse(other)), f"{name}[{j}]")

@@ -23,6 +23,7 @@ from bayesgmm.posterior import LogPosterior, SummedPosterior
 MAX_K_HAT = 0.7  # above it importance weights are unreliable
 MIN_EFFICIENCY = 0.4  # below it draws may miss a part of the posterior, and the weights do not show it
 FEWEST_POINTS = 1_000  # draws from which k-hat is estimated, at least
+_ENOUGH = 10  # effective draws for each coordinate from which a covariance is estimated
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,20 @@ class Weighted:
     def efficiency(self) -> float:
         """Effective sample size divided by the number of points."""
         return float(1 / np.exp(2 * self.log_weights).sum() / len(self.log_weights))
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the weighted points represent the density."""
+        return self.k_hat <= MAX_K_HAT and self.efficiency >= MIN_EFFICIENCY
+
+    def matched(self) -> Gaussian | None:
+        """The Gaussian with the mean and covariance of the weighted points; None if too few points have weight."""
+        if self.efficiency * len(self.points) < _ENOUGH * self.points.shape[1]:
+            return None
+        weights = np.exp(self.log_weights)
+        mean = weights @ self.points
+        roots = np.sqrt(weights)[:, None] * (self.points - mean)
+        return Gaussian(mean, np.linalg.qr(roots, mode="r").T)
 
     def log_mass(self) -> tuple[float, float]:
         """Log of the integral of the density, and its standard error."""
@@ -106,7 +121,14 @@ def sample_laplace(
 ) -> tuple[Sampled | None, dict[str, float]]:
     """Draws from Laplace's approximation at each solution, weighted and resampled, and diagnostics of the weights.
 
-    The draws are None if the diagnostics show that the approximation is poor.
+    The density of a skewed posterior is highest away from its mean. If the approximation at a single solution is poor, the
+    weighted draws therefore tell a better one, the Gaussian with their mean and covariance (Paananen et al. 2021). The draws
+    are None if the diagnostics show that this one is poor, too.
+
+    References
+    ----------
+    Paananen, Piironen, Bürkner & Vehtari (2021), Implicitly adaptive importance sampling, Statistics and Computing 31, 16.
+    doi:10.1007/s11222-020-09982-2
     """
     own, rng = problem.own, np.random.default_rng(seed)
     assert own is not None
@@ -117,8 +139,10 @@ def sample_laplace(
     size = max(draws * chains, FEWEST_POINTS)
     with phases("draws", f"weighing {size} draws{' in one pass' if in_passes else ''}"):
         found = weighted(own.values, proposals, size, rng, own)
+        if not found.reliable and len(proposals) == 1 and (better := found.matched()) is not None:
+            found = weighted(own.values, [(1.0, better)], size, rng, own)
     told = {"pareto_k": found.k_hat, "importance_efficiency": found.efficiency}
-    if not (found.k_hat <= MAX_K_HAT and found.efficiency >= MIN_EFFICIENCY):
+    if not found.reliable:
         return None, told
     chosen = found.resampled(draws * chains, rng)
     posterior = problem.target.constrained(found.points[chosen].reshape(chains, draws, -1))

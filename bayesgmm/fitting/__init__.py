@@ -84,7 +84,8 @@ def fit(
         Gaussian; "gibbs" moves between solutions that NUTS is slow to leave. "laplace" draws from Gaussians at the modes
         and resamples the draws by their importance weights. It is exact up to Monte Carlo error if the tail of the weights
         (k-hat at most 0.7) and their efficiency (at least 0.4) are good, and k - 1 components describe the data clearly
-        worse. Otherwise NUTS takes over. "advi" fits a Gaussian approximation on the unconstrained space.
+        worse. If the weights at a single mode are poor, a Gaussian with the weighted draws' mean and covariance is tried
+        (Paananen et al. 2021). Otherwise NUTS takes over. "advi" fits a Gaussian approximation on the unconstrained space.
 
         By default the engine is chosen to suit the problem, and replaced if its draws have not converged. "laplace" comes
         first for many observations (n k D of 300 000 or more, and rows that are read in passes). Otherwise "nuts" is chosen
@@ -231,6 +232,9 @@ def fit(
 
     Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling, Journal of Machine Learning Research
     25(72), 1-58.
+
+    Paananen, Piironen, Bürkner & Vehtari (2021), Implicitly adaptive importance sampling, Statistics and Computing 31, 16.
+    doi:10.1007/s11222-020-09982-2
 
     Juárez & Steel (2010), Model-based clustering of non-Gaussian panel data based on skew-t distributions, Journal of
     Business & Economic Statistics 28, 52-66. doi:10.1198/jbes.2009.07145
