@@ -154,6 +154,7 @@ def script(tmp_path):
         "    print('interrupted')\n"
     )
     given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    given["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     with subprocess.Popen([sys.executable, path], **given) as running:
         assert [running.stdout.readline() for _ in range(3)] == ["begins\n", "0\n", "1\n"]
         yield running, psutil.Process(running.pid).children()
