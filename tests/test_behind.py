@@ -72,7 +72,7 @@ def test_gibbs_with_one_error_has_the_posterior_of_rows_taken_one_by_one():
     apart = error.copy()
     apart[0] += 1e-9
     one, other = (
-        bg.diagnose(bg.fit(bg.Observations(x, error=each), 2, method="gibbs", draws=1000, random_seed=1, progressbar=False))
+        bg.diagnose(bg.fit(bg.Observations(x, error=each), 2, method="gibbs", draws=2000, random_seed=1, progressbar=False))
         for each in (error, apart)
     )
     z = (one.invariants["mean"] - other.invariants["mean"]) / np.hypot(

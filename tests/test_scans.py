@@ -219,7 +219,7 @@ def test_few_rows_are_read_as_a_whole(tmp_path, one):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("mixture", "k", "n"), [(ONE, 3, 100_000), (THREE, 2, 100_000)], ids=["one feature", "three features"]
+    ("mixture", "k", "n"), [(ONE, 3, 200_000), (THREE, 2, 200_000)], ids=["one feature", "three features"]
 )
 @pytest.mark.filterwarnings("ignore::bayesgmm.exceptions.ConvergenceWarning")  # short chains; the errors allow for that
 def test_three_ways_agree_on_many_rows(tmp_path, mixture, k, n):
