@@ -1,4 +1,4 @@
-"""The Laplace approximation, and the better one that its weights tell: exact for a Gaussian with scales below ten; for a posterior, its mode and curvature."""
+"""The Laplace approximation, which is exact for a Gaussian with scales below ten, and what its importance weights tell."""
 
 import warnings
 

@@ -8,9 +8,9 @@ from arviz_stats.base import array_stats
 
 import bayesgmm as bg
 from bayesgmm.analysis.draws import draws_of
-from bayesgmm.analysis.log_prior import log_prior_of_places
 from bayesgmm.analysis.places import _drawn_orders
 from bayesgmm.model.hyperparameters import Hyperparameters
+from bayesgmm.model.prior_densities import of_places
 from bayesgmm.model.priors import prior_of
 from bayesgmm.posterior import log_posterior, standardised_posterior
 from tests.families import COVARIANCES, KINDS, STRUCTURES, prior_of_each
@@ -126,7 +126,7 @@ def test_the_log_prior_is_that_of_each_component():
     prior = OF_TWO["all"]
     tree = bg.add_log_prior(fit(X, 2, prior, method="gibbs", draws=200))
     draws, hyper = draws_of(tree["posterior"].to_dataset()), Hyperparameters.of(prior.scaled_to(X), "full").of_each(2, 2)
-    table = log_prior_of_places(hyper, draws, hyper.rate[None], "full")
+    table = of_places(hyper, draws.w, draws.mu, draws.factors, hyper.rate[None], "full")
     of_tree = sum(tree["log_prior"][name].values.reshape(-1, 2) for name in ("mu", "sigma"))
     of_weights = (prior.alpha - 1) * np.log(draws.w)
     np.testing.assert_allclose(np.diagonal(table, axis1=1, axis2=2), of_tree + of_weights, rtol=1e-12)

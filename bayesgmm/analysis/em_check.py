@@ -59,7 +59,7 @@ class EMCheck:
     labels : LabelQuality
         Whether the single clusters of the table can be told apart.
     is_mode : bool
-        Whether EM maximised the posterior's density instead of the likelihood, because the prior tells components apart.
+        Whether EM maximised the posterior's density instead of the likelihood, as ``fit_em`` does under a prior.
     """
 
     table: pd.DataFrame
@@ -152,9 +152,9 @@ def check_against_em(tree: Tree, em: EMResult | Mixture | None = None) -> EMChec
     and ``unjudged`` says so.
 
     EM maximises the likelihood, so the log-likelihoods of the draws are lower: by half the number of parameters on average,
-    if the posterior is normal and the prior weak. If the prior differs between components, EM maximises the density of the
-    posterior, and draws may have a higher likelihood. For rows that are read in passes, likelihoods are computed on the
-    tree's sample, where EM's need not be the highest.
+    if the posterior is normal and the prior weak. If EM found the mode of the posterior, as it does for ``fit`` if the prior
+    differs between components, draws may have a higher likelihood. For rows that are read in passes, likelihoods are
+    computed on the tree's sample, where EM's need not be the highest.
 
     Examples
     --------

@@ -7,10 +7,9 @@ import xarray as xr
 from scipy import stats
 
 from bayesgmm.analysis.contract import attribute, group_of
-from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.reading import Reading, Tree
 from bayesgmm.analysis.tree import CLUSTER, HYPERPARAMETERS
-from bayesgmm.arguments import TRAITS, Covariance, FloatArray
+from bayesgmm.arguments import TRAITS, FloatArray
 from bayesgmm.kernels import student
 from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.model.fixed import fixed_of
@@ -105,13 +104,6 @@ def hyper_and_scale(reading: Reading, prior: Prior) -> tuple[Hyperparameters, Fl
         return hyper, hyper.rate[None]
     drawn = group_of(reading.tree, HYPERPARAMETERS)["C0"]
     return hyper, np.asarray(drawn.values, float).reshape(len(draws.w), *hyper.rate.shape)
-
-
-def log_prior_of_places(hyper: Hyperparameters, draws: Draws, scale: FloatArray, covariance: Covariance) -> FloatArray:
-    """Log prior of cluster i of each draw with the hyperparameters of cluster j, (S, K, K), up to a constant."""
-    of_spread = of_covariances(hyper, draws.factors, scale, covariance)
-    of_w = (hyper.alpha - 1) * np.log(draws.w)[:, :, None]
-    return of_w + of_means(hyper, draws.mu) + (0.0 if of_spread.ndim == 1 else of_spread)
 
 
 def _diagonal(table: FloatArray) -> FloatArray:

@@ -17,11 +17,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesgmm.analysis.log_prior import hyper_and_scale, log_prior_of_places
+from bayesgmm.analysis.log_prior import hyper_and_scale
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import permute
 from bayesgmm.arguments import FloatArray
 from bayesgmm.model.fixed import classes_with, fixed_of
+from bayesgmm.model.prior_densities import of_places
 from bayesgmm.model.priors import Prior
 
 _TRIES = 20  # exchanges that are tried for each pair of components
@@ -32,7 +33,8 @@ def with_drawn_places(tree: xr.DataTree, prior: Prior, seed: int) -> xr.DataTree
     reading = Reading(tree)
     hyper, scale = hyper_and_scale(reading, prior)
     classes = classes_with(fixed_of(tree.attrs.get("fixed")), reading.known.classes(reading.draws.n_components))
-    gain = log_prior_of_places(hyper, reading.draws, scale, tree.attrs["covariance"])
+    draws = reading.draws
+    gain = of_places(hyper, draws.w, draws.mu, draws.factors, scale, tree.attrs["covariance"])
     order = _drawn_orders(gain, classes, np.random.default_rng(seed))
     raised = np.take_along_axis(gain, order[:, None], axis=1)[:, 0] - np.diagonal(gain, axis1=1, axis2=2)
     result = permute(tree, reading.draws.by_chain(order))

@@ -28,9 +28,9 @@ from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.model.fixed import Fixed
 from bayesgmm.model.hyperparameters import Hyperparameters
 from bayesgmm.model.mixture import Mixture
-from bayesgmm.model.prior_densities import of_covariances, of_means, of_scale, of_weights
+from bayesgmm.model.prior_densities import of_covariances, of_means, of_places, of_scale, of_weights
 from bayesgmm.model.priors import Prior
-from bayesgmm.model.structures import Structure
+from bayesgmm.model.structures import Structure, for_each
 
 _FORBIDDEN = -1e300
 _TINY, _ROUNDED = np.finfo(float).tiny, 1e-15
@@ -96,7 +96,7 @@ class Penalty:
         scale = np.broadcast_to(self._expected_scale(factors), (m, *given.rate.shape[1:]))
         size = structure.n_features if structure.correlated else 1
         counts = np.where(self._has_prior, 2 * given.c0 + size + 1, 0.0)
-        second = np.where(self._has_prior.reshape((-1,) + (1,) * (scale.ndim - 1)), 2 * scale, 0.0)
+        second = np.where(for_each(self._has_prior, scale), 2 * scale, 0.0)
         if not structure.correlated and scale.shape[1] < structure.n_features:  # one variance for all features
             counts, second = counts / structure.n_features, np.repeat(second / structure.n_features, structure.n_features, 1)
         k = len(given.alpha) / m  # components that share a covariance share what its prior is worth
@@ -117,10 +117,8 @@ class Penalty:
     def suited(self, mixture: Mixture, classes: NDArray[np.int64]) -> NDArray[np.int64]:
         """The order (K,) of a mixture's components with the highest prior; only those of one class are exchanged."""
         scale = self._expected_scale(mixture.factors)
-        of_spread = of_covariances(self._whole, mixture.factors[None], scale[None], self._structure.covariance)[0]
-        log_w = np.log(np.maximum(mixture.weights, _TINY))
-        gain = (self._whole.alpha - 1) * log_w[:, None] + of_means(self._whole, mixture.mu[None])[0]
-        gain = gain + (0.0 if of_spread.ndim == 0 else of_spread)
+        w, mu, factors = np.maximum(mixture.weights, _TINY)[None], mixture.mu[None], mixture.factors[None]
+        gain = of_places(self._whole, w, mu, factors, scale[None], self._structure.covariance)[0]
         gain[classes[:, None] != classes] = _FORBIDDEN
         return np.asarray(linear_sum_assignment(-gain.T)[1])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from bayesgmm.kernels.estep import ESums
 from bayesgmm.kernels.points import OF_NOISE
 from bayesgmm.model.fixed import Fixed
 from bayesgmm.model.mixture import Mixture, with_share
-from bayesgmm.model.structures import Structure, per_component
+from bayesgmm.model.structures import Structure, for_each, per_component, squares
 
 _STEPS = 5  # EM steps at the start and between quasi-Newton climbs
 _NOISE = 0.1  # share of noise at the start
@@ -144,7 +143,7 @@ def _m_step(settings: Settings, sums: ESums, now: Parameters) -> tuple[Parameter
     steps = per_component(sums.first, np.where(alive, sums.tails[0] if tails else sums.counts, np.inf))
     scales = sums.tails[0] if tails else sums.counts
     if tails:  # second moments about the new means, with the weights u of the t distribution
-        second = sums.second - _each(sums.tails[0] - sums.counts, sums.second) * _squares(steps, sums.second)
+        second = sums.second - for_each(sums.tails[0] - sums.counts, sums.second) * squares(steps, sums.second)
         sums, tails = sums._replace(second=second), [_freedom(sums, tails[0], means.shape[1], settings.penalty)]
     if settings.fixed is not None or settings.penalty is not None:
         return _constrained(
@@ -168,8 +167,8 @@ def _constrained(
     k = len(means)
     moved = _constrained_means(settings, means + steps, scales, structure.matrices(factors))
     off = moved - means - steps
-    counts, second = sums.counts[:k], sums.second + _each(scales, sums.second) * _squares(off, sums.second)
-    second = second - _each(counts, second) * _squares(steps, second)
+    counts, second = sums.counts[:k], sums.second + for_each(scales, sums.second) * squares(off, sums.second)
+    second = second - for_each(counts, second) * squares(steps, second)
     if penalty is not None:
         worth = penalty.worth(factors)
         counts, second, alive = counts + worth.counts, second + worth.second, alive | (worth.counts > 0)
@@ -178,7 +177,7 @@ def _constrained(
     suffers = np.ones(k, bool)
     if fixed is not None:
         known = fixed.cov if moments.ndim == 3 else np.diagonal(fixed.cov, axis1=1, axis2=2)
-        moments, suffers = np.where(_each(~fixed.free_cov, moments), known, moments), fixed.free_cov | fixed.free_w
+        moments, suffers = np.where(for_each(~fixed.free_cov, moments), known, moments), fixed.free_cov | fixed.free_w
     factors, on_floor = structure.factors(moments, settings.variance_floor)
     return (_constrained_weights(settings, sums.counts, k), moved, factors, *tails), (on_floor | ~alive) & suffers
 
@@ -208,16 +207,6 @@ def _constrained_weights(settings: Settings, counts: FloatArray, k: int) -> Floa
         share = (counts[k:] + OF_NOISE[0] - 1) / (counts.sum() + sum(OF_NOISE) - 2)
     w = own / own.sum() if settings.fixed is None else settings.fixed.weights(own)
     return np.append(w * (1 - share.sum()), share)
-
-
-def _squares(vectors: FloatArray, like: FloatArray) -> FloatArray:
-    """Squares of vectors (K, D): matrices (K, D, D) if ``like`` holds matrices, else the squares of their entries."""
-    return vectors[:, :, None] * vectors[:, None, :] if like.ndim == 3 else vectors**2
-
-
-def _each(values: NDArray[Any], like: FloatArray) -> NDArray[Any]:
-    """Values (K,) with further axes, so that they multiply the entries of each component of ``like``."""
-    return values.reshape((-1,) + (1,) * (like.ndim - 1))
 
 
 def _freedom(sums: ESums, old: FloatArray, n_features: int, penalty: Penalty | None) -> FloatArray:

@@ -12,6 +12,15 @@ from bayesgmm.arguments import TRAITS, Covariance, FloatArray
 from bayesgmm.model.hyperparameters import Hyperparameters
 
 
+def of_places(
+    hyper: Hyperparameters, w: FloatArray, mu: FloatArray, factors: FloatArray, scale: FloatArray, covariance: Covariance
+) -> FloatArray:
+    """Log prior of component i with the hyperparameters of component j, (S, K, K), up to a constant."""
+    of_spread = of_covariances(hyper, factors, scale, covariance)
+    of_w = (hyper.alpha - 1) * np.log(w)[:, :, None]
+    return of_w + of_means(hyper, mu) + (0.0 if of_spread.ndim == 1 else of_spread)
+
+
 def of_means(hyper: Hyperparameters, mu: FloatArray) -> FloatArray:
     """Log densities of mean i (S, K, D) with hyperparameters of component j, (S, K, K)."""
     z = (hyper.inverse_root @ (mu[:, :, None] - hyper.b0)[..., None])[..., 0]

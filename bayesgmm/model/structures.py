@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,9 +65,8 @@ class Structure:
 
     def estimate(self, sums: ESums, steps: FloatArray, old: FloatArray, alive: NDArray[np.bool_]) -> FloatArray:
         """The M-step's second moments, S2/N - steps steps' with steps = S1/N, pooled. Empty components keep ``old``."""
-        squares = steps[:, :, None] * steps[:, None, :] if sums.second.ndim == 3 else steps**2
-        moments = per_component(sums.second, np.where(alive, sums.counts, 1.0)) - squares
-        moments = np.where(alive.reshape((-1,) + (1,) * (moments.ndim - 1)), moments, old)
+        moments = per_component(sums.second, np.where(alive, sums.counts, 1.0)) - squares(steps, sums.second)
+        moments = np.where(for_each(alive, moments), moments, old)
         return self.pooled(moments, sums.counts / sums.counts.sum())
 
     def pooled(self, moments: FloatArray, shares: FloatArray) -> FloatArray:
@@ -107,4 +107,14 @@ class Structure:
 
 def per_component(values: FloatArray, counts: FloatArray) -> FloatArray:
     """Values (K, ...) divided by one number for each component."""
-    return values / counts.reshape((-1,) + (1,) * (values.ndim - 1))
+    return values / for_each(counts, values)
+
+
+def for_each(numbers: NDArray[Any], like: FloatArray) -> NDArray[Any]:
+    """Numbers (K,) with further axes, so that they multiply all entries of a component of ``like``."""
+    return numbers.reshape((-1,) + (1,) * (like.ndim - 1))
+
+
+def squares(vectors: FloatArray, like: FloatArray) -> FloatArray:
+    """Squares of vectors (K, D): matrices (K, D, D) if ``like`` holds matrices, else the squares of their entries."""
+    return vectors[:, :, None] * vectors[:, None, :] if like.ndim == 3 else vectors**2
