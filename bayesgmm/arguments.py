@@ -121,9 +121,11 @@ def read_seed(random_seed: int | np.random.Generator | None) -> int:
     """Turn any accepted seed into one integer, so that every run can be repeated from its record."""
     if isinstance(random_seed, np.random.Generator):
         return int(random_seed.integers(2**31))
-    if random_seed is None:
-        return int(np.random.default_rng().integers(2**31))
-    return read_count(random_seed, "random_seed", minimum=0)
+    return _fresh_seed() if random_seed is None else read_count(random_seed, "random_seed", minimum=0)
+
+
+def _fresh_seed() -> int:
+    return int(np.random.default_rng().integers(2**31))
 
 
 def require_memory(n_bytes: int, what: str, remedy: str) -> None:

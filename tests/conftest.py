@@ -1,5 +1,6 @@
 """Fits that many tests look at are made once; trees that need no sampler are built by hand."""
 
+import itertools
 import os
 import sys
 import warnings
@@ -16,6 +17,7 @@ import pytest
 import xarray as xr
 
 import bayesgmm as bg
+from bayesgmm import arguments
 from bayesgmm.analysis.reading import Reading
 from bayesgmm.analysis.tree import build_tree
 from bayesgmm.data.observations import Observations
@@ -24,6 +26,12 @@ from tests.scanned import ONE, THREE, rows_of
 from tests.statistics import SEED, rng
 
 mpl.use("agg")
+
+
+@pytest.fixture(autouse=True)
+def repeatable_seeds(monkeypatch):
+    """What a test asks of the package without a seed is the same in every run."""
+    monkeypatch.setattr(arguments, "_fresh_seed", itertools.count(SEED).__next__)
 
 
 def make_tree(x, k=2, *, chains=4, draws=250, seed=0, change=None):
