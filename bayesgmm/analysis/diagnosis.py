@@ -237,4 +237,5 @@ def _of_weighted(
 
 def _of_independent(table: pd.DataFrame, efficiency: float = 1.0) -> pd.DataFrame:
     """A summary of independent draws: no columns about chains, standard errors for this sampling efficiency."""
-    return table.drop(columns=["ess_bulk", "ess_tail", "r_hat"]).assign(mcse_mean=table["mcse_mean"] / np.sqrt(efficiency))
+    found = {"mean": table["mean"], "sd": table["sd"], "mcse_mean": table["mcse_mean"] / np.sqrt(efficiency)}
+    return pd.DataFrame(found, index=table.index)

@@ -28,6 +28,7 @@ from bayesgmm.words import Either, Words
 Relabelling = Literal["stephens", "ecr", "pivot"]
 _JUDGES = 2_000  # observations used for relabelling, if there are more than twice as many
 _TOGETHER = 2**17  # responsibilities that fit into a core's cache
+_BATCHES = 8  # times as many responsibilities from which several cores share the work
 _REMEMBERED = 2**22  # responsibilities (32 MB) up to which they are computed only once
 _ROUNDS = 50  # largest number of iterations
 _FORBIDDEN = 1e3  # cost of exchanging clusters that known labels tell apart, relative to the largest cost
@@ -137,7 +138,7 @@ def relabel(tree: xr.DataTree, method: Relabelling = "stephens") -> xr.DataTree:
     True
     """
     read_choice(method, Relabelling, "method")
-    return relabelled(Reading.of(tree), method).tree
+    return relabelled(Reading.of(tree), method).tree.copy()
 
 
 def relabelled(reading: Reading, method: Relabelling = "stephens") -> Reading:
@@ -225,7 +226,7 @@ def raw_order(tree: xr.DataTree) -> xr.DataTree:
     If labels switch in it, clusters that had names have numbers. :func:`relabel` brings the names back.
     """
     read_draws(tree)
-    return permute(tree, np.argsort(read_permutation(tree), axis=2))
+    return permute(tree, np.argsort(read_permutation(tree), axis=2)).copy()
 
 
 def match(draws: Draws, reference: Mixture, classes: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
@@ -313,18 +314,21 @@ def _reordered_sum(
 ) -> tuple[NDArray[np.int64], FloatArray]:
     """The orders that fit the target best, and the membership summed over the draws in these orders.
 
-    With an empty target the given orders are kept. Each core processes a few draws at a time.
+    With an empty target the given orders are kept. Each core processes a few draws at a time; one core does what is little
+    work.
     """
 
-    def of_part(part: tuple[int, int]) -> tuple[NDArray[np.int64], FloatArray | float]:
-        chosen, total = order[slice(*part)].copy(), None
+    def of_part(part: tuple[int, int]) -> tuple[NDArray[np.int64], FloatArray]:
+        chosen, total = order[slice(*part)].copy(), np.zeros(0)
         for begin in range(*part, few):
             some = slice(begin - part[0], min(begin + few, part[1]) - part[0])
             of_draws = membership(begin, part[0] + some.stop)
-            total = np.zeros((of_draws.shape[1], order.shape[1])) if total is None else total
+            total = total if total.size else np.zeros((of_draws.shape[1], order.shape[1]))
             add_in_order(of_draws, target, forbidden, chosen[some], total)
-        return chosen, 0.0 if total is None else total
+        return chosen, total
 
+    if len(order) < _BATCHES * few:
+        return of_part((0, len(order)))
     ends = np.linspace(0, len(order), min(os.cpu_count() or 1, len(order)) + 1).astype(int).tolist()
     with ThreadPoolExecutor(len(ends) - 1) as pool:
         orders, totals = zip(*pool.map(of_part, pairwise(ends)), strict=True)

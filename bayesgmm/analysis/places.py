@@ -37,7 +37,7 @@ def with_drawn_places(tree: xr.DataTree, prior: Prior, seed: int) -> xr.DataTree
     gain = of_places(hyper, draws.w, draws.mu, draws.factors, scale, tree.attrs["covariance"])
     order = _drawn_orders(gain, classes, np.random.default_rng(seed))
     raised = np.take_along_axis(gain, order[:, None], axis=1)[:, 0] - np.diagonal(gain, axis1=1, axis2=2)
-    result = permute(tree, reading.draws.by_chain(order))
+    result = permute(tree, reading.draws.by_chain(order)).copy()
     return _with_raised(result, reading.draws.by_chain(raised.sum(axis=1)))
 
 

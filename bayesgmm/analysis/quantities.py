@@ -84,12 +84,13 @@ def _named_points(x: FloatArray, positions: NDArray[Any] | None) -> tuple[list[s
 
 def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
     """Name and draws (chain, draw) of each single parameter."""
-    posterior = tree["posterior"].to_dataset().assign(group_of(tree, HYPERPARAMETERS).data_vars)
+    posterior, hyper = tree["posterior"].to_dataset(), group_of(tree, HYPERPARAMETERS)
     parameters = [name for name in ("w", "mu", "sigma", "cov", "corr") if name in posterior]
-    for name in [*parameters, *(str(each) for each in posterior.data_vars if each not in (*parameters, *DRAWN))]:
-        values = posterior[name]
+    for name in [*parameters, *(str(each) for each in (*posterior, *hyper) if each not in (*parameters, *DRAWN))]:
+        group = hyper if name in hyper else posterior
+        values = group.variables[name]
         if values.dims[:2] == ("chain", "draw") and set(values.dims[2:]) <= {CLUSTER, FEATURE, FEATURE_BIS, PAIR}:
-            labels = [values[dim].values.tolist() for dim in values.dims[2:]]
+            labels = [group[dim].values.tolist() for dim in values.dims[2:]]
             for index, label in entries(name, values.dims[2:], labels):
                 yield label, np.moveaxis(values.values, (0, 1), (-2, -1))[index]
 
@@ -121,19 +122,21 @@ def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]
 def summarise(quantities: Iterator[tuple[str, FloatArray]], *, chains: bool = True) -> pd.DataFrame:
     """Table of mean, sd, Monte Carlo standard error, effective sample sizes and R-hat, without constant quantities.
 
-    Without ``chains``, effective sample sizes and R-hat stay NaN.
+    Without ``chains`` draws are independent, and effective sample sizes and R-hat stay NaN.
     """
-    tables = [pd.DataFrame(columns=_COLUMNS, dtype=float)]
+    tables = []
     for names, standard, mean, sd in _standardised(quantities):
-        found = {"mean": mean, "sd": sd}
+        found = {"mean": mean, "sd": sd, **dict.fromkeys(_COLUMNS[2:], np.full(len(names), np.nan))}
         if standard.shape[2] >= convergence.FEWEST_DRAWS:
             with np.errstate(invalid="ignore", divide="ignore"):  # constant chains
-                found["mcse_mean"] = sd * convergence.mcse_mean(standard)
                 if chains:
+                    found["mcse_mean"] = sd * convergence.mcse_mean(standard)
                     found["ess_bulk"], found["r_hat"] = convergence.of_ranks(standard)
                     found["ess_tail"] = convergence.ess_tail(standard)
-        tables.append(pd.DataFrame(found, index=names, columns=_COLUMNS))
-    return pd.concat(tables[min(len(tables) - 1, 1) :])
+                else:
+                    found["mcse_mean"] = sd / np.sqrt(standard[0].size)
+        tables.append(pd.DataFrame(found, index=names))
+    return pd.concat(tables) if len(tables) > 1 else tables[0] if tables else pd.DataFrame(columns=_COLUMNS, dtype=float)
 
 
 def have_reached(quantities: Iterator[tuple[str, FloatArray]], ess: float, r_hat: float) -> bool:

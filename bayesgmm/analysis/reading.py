@@ -111,9 +111,14 @@ class Reading:
         return Reading(tree, self._known)
 
     def reordered(self, order: NDArray[np.int64]) -> Reading:
-        """A reading with the clusters of each draw in the order (S, K). Only answers about data and EM are kept."""
-        known = {**self._of_data, read_draws: self.draws.reordered(order)}
-        return Reading(permute(self.tree, self.draws.by_chain(order)), known)
+        """A reading with the clusters of each draw in the order (S, K).
+
+        If any of them move, only answers about data and EM are kept.
+        """
+        tree = permute(self.tree, self.draws.by_chain(order))
+        if tree is self.tree:
+            return self
+        return Reading(tree, {**self._of_data, read_draws: self.draws.reordered(order)})
 
     def named(self, tree: xr.DataTree) -> Reading:
         """A reading of this tree with other names of the clusters. Only answers that hold no names are kept."""

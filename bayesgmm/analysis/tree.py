@@ -114,9 +114,10 @@ def build_tree(
     )
     features = {FEATURE: data.features, FEATURE_BIS: data.features} if data.n_features > 1 else {}
     posterior = posterior.assign_coords({CLUSTER: np.arange(k), **features})
+    unchanged = np.broadcast_to(np.arange(k), posterior["w"].shape)
     groups = {
         "posterior": posterior.drop_vars(apart),
-        "sample_stats": sample_stats,
+        "sample_stats": _with_permutation(sample_stats, posterior, unchanged),
         "observed_data": observed(data).assign_attrs({} if whole is None else whole._asdict()),
         "em_baseline": baseline.assign_coords(features),
     }
@@ -126,7 +127,7 @@ def build_tree(
         groups["approximation"] = approximation
     tree = xr.DataTree.from_dict(groups)
     tree.attrs.update(attrs, version=_version())
-    return set_permutation(tree, np.broadcast_to(np.arange(k), posterior["w"].shape))
+    return tree
 
 
 @cache
@@ -343,10 +344,13 @@ def permute(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
 
     ``sample_stats`` records the permutation from the raw order. Names move with the clusters if all draws are permuted in
     the same way. Otherwise a place no longer belongs to one cluster, and places have numbers.
+
+    The result is the tree itself if nothing moves.
     """
-    result, so_far = tree.copy(), read_permutation(tree)
+    so_far = read_permutation(tree)
     if (permutation == np.arange(permutation.shape[-1])).all() and "permutation" in group_of(tree, "sample_stats"):
-        return result
+        return tree
+    result = tree.copy()
     for group in {"posterior", "log_prior"} & set(tree.children):
         dataset = tree[group].to_dataset()
         reordered = {}
@@ -415,9 +419,13 @@ def is_relabelled(tree: xr.DataTree) -> bool:
 
 def set_permutation(tree: xr.DataTree, permutation: NDArray[np.int64]) -> xr.DataTree:
     """Record the permutation from the raw order."""
-    dims, stats = ("chain", "draw", CLUSTER), group_of(tree, "sample_stats")
-    posterior = tree["posterior"].to_dataset()
+    stats = _with_permutation(group_of(tree, "sample_stats"), tree["posterior"].to_dataset(), permutation)
+    tree["sample_stats"] = xr.DataTree(stats)
+    return tree
+
+
+def _with_permutation(stats: xr.Dataset, posterior: xr.Dataset, permutation: NDArray[np.int64]) -> xr.Dataset:
+    dims = "chain", "draw", CLUSTER
     coords = {name: posterior.variables[name] for name in dims if name not in stats.coords and name in posterior.coords}
     stats = stats.assign_coords(coords) if coords else stats
-    tree["sample_stats"] = xr.DataTree(stats.assign(permutation=(dims, np.array(permutation))))
-    return tree
+    return stats.assign(permutation=(dims, np.array(permutation)))

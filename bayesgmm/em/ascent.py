@@ -159,7 +159,7 @@ def _newton_step(slope: FloatArray, pairs: Pairs) -> FloatArray:
     """
     if not pairs:
         return slope
-    moved, bent = map(np.array, zip(*pairs, strict=True))
+    moved, bent = np.array(pairs).swapaxes(0, 1)
     products = moved @ bent.T
     upper, curved = np.triu(products), np.diagonal(products)
     scale = curved[-1] / (bent[-1] @ bent[-1])

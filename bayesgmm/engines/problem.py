@@ -96,13 +96,13 @@ def rescaled(posterior: xr.Dataset, units: Units) -> xr.Dataset:
     square = unit * _along(FEATURE_BIS, scale)
     of_C0 = bare["C0"].dims if "C0" in bare else ()
     factors = {"mu": unit, "sigma": unit, "cov": square}
-    factors["C0"] = square if FEATURE_BIS in of_C0 else unit**2 if FEATURE in of_C0 else xr.DataArray(scale[0] ** 2)
-    found = {name: bare[name] * factor for name, factor in factors.items() if name in bare}
+    factors["C0"] = square if FEATURE_BIS in of_C0 else unit**2 if FEATURE in of_C0 else xr.Variable((), scale[0] ** 2)
+    found = {name: bare.variables[name] * factor for name, factor in factors.items() if name in bare}
     if "mu" in found:
         found["mu"] = shift + found["mu"]
-    return bare.assign({name: values.transpose(*bare[name].dims) for name, values in found.items()})
+    return bare.assign({name: values.transpose(*bare.variables[name].dims) for name, values in found.items()})
 
 
-def _along(dim: str, values: FloatArray) -> xr.DataArray:
+def _along(dim: str, values: FloatArray) -> xr.Variable:
     """Values along the dim of features; a scalar for one feature, because the tree has no such dim then."""
-    return xr.DataArray(values, dims=dim) if len(values) > 1 else xr.DataArray(values[0])
+    return xr.Variable(dim, values) if len(values) > 1 else xr.Variable((), values[0])

@@ -13,11 +13,11 @@ from bayesgmm.analysis.findings import MAX_R_HAT, MIN_ESS_PER_CHAIN
 from bayesgmm.analysis.quantities import have_reached, invariant_quantities
 from bayesgmm.arguments import Engine, FloatArray
 from bayesgmm.em.result import EMResult
-from bayesgmm.em.rivals import has_rival
 from bayesgmm.engines.compiled_target import CompiledTarget
 from bayesgmm.engines.interface import Sampled
 from bayesgmm.engines.phases import DeferredInterrupt, Phases
 from bayesgmm.engines.problem import Problem, custom_problem, own_problem
+from bayesgmm.engines.rivals import has_rival
 from bayesgmm.engines.starts import Nearness, Optimum, deal, weigh
 from bayesgmm.fitting.asked import Asked
 from bayesgmm.posterior import SummedPosterior
@@ -68,8 +68,9 @@ def by_laplace(asked: Asked, em: EMResult, problem: Problem, optima: Sequence[Op
     """Draws from Laplace's approximations, weighted by importance; or why they do not represent the posterior."""
     from bayesgmm.engines.importance import sample_laplace
 
-    options = asked.options
-    if has_rival(asked.source, em, asked.em_seed):
+    options, own = asked.options, problem.own
+    assert own is not None
+    if has_rival(asked.source, em, own, optima, asked.em_seed):
         return f"EM with k = {asked.k} is hardly better than with k = {asked.k - 1}, and a component may be empty"
     drawn, told = sample_laplace(problem, optima, options.draws, options.chains, asked.engine_seed, phases)
     if drawn is not None:

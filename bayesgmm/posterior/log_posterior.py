@@ -38,6 +38,7 @@ from bayesgmm.posterior.spread import Spread, spread_of
 Point = Mapping[str, FloatArray]
 _EXPECTED = OF_NOISE[0] / sum(OF_NOISE)
 _LEAST_NU = student.LEAST + 0.01  # smallest nu at which a chain can start
+_LITTLE = 2_000_000  # points x observations x components x features that take a few milliseconds
 _SHARES = np.finfo(float).tiny, 1 - np.finfo(float).epsneg
 
 
@@ -247,10 +248,13 @@ class LogPosterior:
         return np.array([self(point)[1] for point in points])
 
     def values(self, points: FloatArray) -> FloatArray:
-        """Log posterior at many points (S, n_dim), shape (S,), computed on all cores."""
-        result, given = np.empty(len(points)), np.ascontiguousarray(points, dtype=float)
-        parts = np.array_split(np.arange(len(points)), os.cpu_count() or 1)
+        """Log posterior at many points (S, n_dim), shape (S,), computed on all cores unless it is little work."""
+        result, given, every = np.empty(len(points)), np.ascontiguousarray(points, dtype=float), np.arange(len(points))
         function, header = self.density, self.header
+        if len(points) * self.work * self.k < _LITTLE:
+            density.values(function, given, header, every, result)
+            return result
+        parts = np.array_split(every, os.cpu_count() or 1)
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda part: density.values(function, given[part], header, part, result), parts))
         return result
