@@ -81,11 +81,12 @@ def fit(
         Number of components.
     method : {"nuts", "gibbs", "advi", "laplace"}, optional
         The engine. "nuts" and "gibbs" are exact up to Monte Carlo error. "nuts" is much faster where the posterior is near a
-        Gaussian; "gibbs" moves between solutions that NUTS is slow to leave. "laplace" draws from Gaussians at the modes
-        and resamples the draws by their importance weights. It is exact up to Monte Carlo error if the tail of the weights
-        (k-hat at most 0.7) and their efficiency (at least 0.4) are good, and k - 1 components describe the data clearly
-        worse. If the weights at a single mode are poor, a Gaussian with the weighted draws' mean and covariance is tried
-        (Paananen et al. 2021). Otherwise NUTS takes over. "advi" fits a Gaussian approximation on the unconstrained space.
+        Gaussian; "gibbs" moves between solutions that NUTS is slow to leave. "laplace" draws from Gaussians at the modes,
+        or from t distributions if the posterior is not almost Gaussian (Geweke 1989), and resamples the draws by their
+        importance weights. At a single mode, weighted draws give the t distributions their mean and covariance (Paananen et
+        al. 2021). It is exact up to Monte Carlo error if the tail of the weights (k-hat at most 0.7) and their efficiency
+        (at least 0.4) are good, and an empty component has a probability below 1e-4 (Nobile 2004). Otherwise NUTS takes
+        over. "advi" fits a Gaussian approximation on the unconstrained space.
 
         By default the engine is chosen to suit the problem, and replaced if its draws have not converged. "laplace" comes
         first for many observations (n k D of 300 000 or more, and rows that are read in passes). Otherwise "nuts" is chosen
@@ -232,6 +233,12 @@ def fit(
 
     Vehtari, Simpson, Gelman, Yao & Gabry (2024), Pareto smoothed importance sampling, Journal of Machine Learning Research
     25(72), 1-58.
+
+    Geweke (1989), Bayesian inference in econometric models using Monte Carlo integration, Econometrica 57, 1317-1339.
+    doi:10.2307/1913710
+
+    Nobile (2004), On the posterior distribution of the number of components in a finite mixture, Annals of Statistics 32,
+    2044-2073. doi:10.1214/009053604000000788
 
     Paananen, Piironen, Bürkner & Vehtari (2021), Implicitly adaptive importance sampling, Statistics and Computing 31, 16.
     doi:10.1007/s11222-020-09982-2
