@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +28,7 @@ _MOST_SWEEPS = 50  # largest number of sweeps from one draw to the next
 _OPERATIONS = 150_000  # observations x components x features for all sweeps from one draw to the next
 _BURN_IN = 200, 1_000  # fewest and most burn-in sweeps
 _OF_BURN_IN = 150_000_000  # observations x components x features for all burn-in sweeps
+_SHOWN_EVERY = 0.1  # seconds between two states of the progress bar
 STRETCH = 5_000_000  # observations x components x features between two checks for an interrupt
 
 
@@ -122,8 +122,7 @@ def run_side_by_side(chains: Sequence[Chain], interrupt: DeferredInterrupt, name
     ):
         task = bar.add_task(name, total=settings.chains * settings.draws)
         running = [pool.submit(chain.go, interrupt) for chain in chains]
-        while not all(each.done() for each in running):
-            time.sleep(0.002)
+        while wait(running, timeout=_SHOWN_EVERY).not_done:
             bar.update(task, completed=sum(chain.done for chain in chains))
         for each in running:
             each.result()

@@ -134,10 +134,10 @@ def sample_laplace(
     """Draws from Laplace's approximation at each solution, weighted and resampled, and diagnostics of the weights.
 
     If the posterior is not almost Gaussian, its tails may be heavier, and its mean is not at the mode. Then draws of t
-    distributions are weighted instead (Geweke 1989), with as many degrees of freedom as coordinates. If there is a single
-    solution, weighted draws give them the posterior's mean and covariance (Paananen et al. 2021). For rows that are read in
-    passes, which are very many, this is tried only if the Gaussians fail. The draws are None if the diagnostics show that
-    the last weights do not represent the posterior.
+    distributions are weighted instead (Geweke 1989), with as many degrees of freedom as coordinates. A thousand draws decide
+    this. If there is a single solution, weighted draws give the t distribution the posterior's mean and covariance
+    (Paananen et al. 2021). For rows that are read in passes, which are very many, this is tried only if the Gaussians fail.
+    The draws are None if the diagnostics show that the last weights do not represent the posterior.
 
     References
     ----------
@@ -153,16 +153,18 @@ def sample_laplace(
     points = f", {2 * own.n_dim} points in a pass" if in_passes else ""
     with phases("geometry", f"Laplace's approximation{points}"):
         proposals = [(each.mass, each.approximation or laplace(own, each.point)) for each in optima]
-    size = max(draws * chains, FEWEST_POINTS)
-    text = f"weighing {size} draws{' in one pass' if in_passes else ''}"
-    of_t = float(max(own.n_dim, _FEWEST_FREEDOM)), _GOOD
-    for freedom, enough in ((np.inf, MIN_EFFICIENCY if in_passes else _EXACT), *[of_t] * _ROUNDS):
-        with phases("draws", text if in_passes or np.isinf(freedom) else None):
-            found = weighted(own.values, proposals, size, rng, own, freedom)
-        if found.reliable and found.efficiency >= enough:
-            break
-        if len(proposals) == 1 and (better := found.matched()) is not None:
-            proposals = [(1.0, better)]
+    size, freedom = max(draws * chains, FEWEST_POINTS), float(max(own.n_dim, _FEWEST_FREEDOM))
+    with phases("draws", f"weighing {size} draws{' in a pass' if in_passes else ''}"):
+        found = weighted(own.values, proposals, FEWEST_POINTS, rng, own)
+        if found.reliable and (in_passes or found.efficiency >= _EXACT):
+            found = found if size == FEWEST_POINTS else weighted(own.values, proposals, size, rng, own)
+        else:
+            for _ in range(_ROUNDS):
+                if len(proposals) == 1 and (better := found.matched()) is not None:
+                    proposals = [(1.0, better)]
+                found = weighted(own.values, proposals, size, rng, own, freedom)
+                if found.reliable and found.efficiency >= _GOOD:
+                    break
     told = {"pareto_k": found.k_hat, "importance_efficiency": found.efficiency}
     if not found.reliable:
         return None, told
