@@ -186,7 +186,7 @@ def _count_apart(columns: FloatArray, gaps: FloatArray) -> int:
     for place, column, gap in zip(places.T, columns.T, gaps, strict=True):
         order = np.argsort(column, kind="stable")
         place[order] = np.append(0, np.cumsum(np.diff(column[order]) > gap))
-    return len(np.unique(places, axis=0))
+    return int(places.max()) + 1 if places.shape[1] == 1 else len(np.unique(places, axis=0))
 
 
 def as_shown(values: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -142,7 +143,7 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
         climb.go(there, height, sums)
         slope = chart.slope(there, sums, climb.penalty)
         moved, bent = at - before, old - slope
-        if moved @ bent > _BENT * np.linalg.norm(moved) * np.linalg.norm(bent):
+        if moved @ bent > _BENT * math.sqrt(moved @ moved) * math.sqrt(bent @ bent):
             climb.pairs = [*climb.pairs, (moved, bent)][-_PAIRS:]
         if chart.extent(at) > _FAR:
             return False
@@ -150,22 +151,17 @@ def ascend(climb: Climb, structure: Structure, *, tol: float, max_iter: int, flo
 
 
 def _newton_step(slope: FloatArray, pairs: Pairs) -> FloatArray:
-    """The gradient times the inverse Hessian that the pairs define; without pairs the gradient, which is EM's step.
-
-    References
-    ----------
-    Byrd, Nocedal & Schnabel (1994), Representations of quasi-Newton matrices and their use in limited memory methods,
-    Mathematical Programming 63, 129-156, theorem 2.2. doi:10.1007/BF01582063
-    """
+    """The gradient times the inverse Hessian that the pairs define; without pairs the gradient, which is EM's step."""
     if not pairs:
         return slope
-    moved, bent = np.array(pairs).swapaxes(0, 1)
-    products = moved @ bent.T
-    upper, curved = np.triu(products), np.diagonal(products)
-    scale = curved[-1] / (bent[-1] @ bent[-1])
-    along = np.linalg.solve(upper, moved @ slope)
-    across = np.linalg.solve(upper.T, curved * along + scale * bent @ (along @ bent - slope))
-    return scale * (slope - along @ bent) + across @ moved
+    curved, shares, step = [moved @ bent for moved, bent in pairs], [], slope
+    for (moved, bent), curvature in zip(reversed(pairs), reversed(curved), strict=True):
+        shares.append(moved @ step / curvature)
+        step = step - shares[-1] * bent
+    step = step * (curved[-1] / (pairs[-1][1] @ pairs[-1][1]))
+    for (moved, bent), curvature, share in zip(pairs, curved, reversed(shares), strict=True):
+        step = step + (share - bent @ step / curvature) * moved
+    return step
 
 
 class Chart:
