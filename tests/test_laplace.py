@@ -141,3 +141,13 @@ def test_where_the_curvature_at_the_mode_misleads_the_draws_agree_with_gibbs(mon
                 one, other = of_laplace[..., j] ** power, of_gibbs[..., j] ** power
                 error = one.std() / np.sqrt(one.size * tried[-1].efficiency)
                 assert_same_means(one.mean(), error, other.mean(), float(array_stats.mcse(other)), f"{name}[{j}]")
+
+
+def test_monte_carlo_errors_know_the_efficiency_of_the_weights():
+    x, _ = bg.Mixture([0.5, 0.5], [0, 3.2], sigma=[1.2, 0.8]).sample(300, 1)
+    tree = bg.fit(x, 2, method="laplace", random_seed=1, progressbar=False)
+    assert tree.attrs["method"] == "laplace"
+    tables = [bg.check_against_em(tree).table, bg.diagnose(tree).parameters, bg.diagnose(tree).invariants]
+    for table in tables:
+        worth = tree.attrs["importance_efficiency"] * 4_000
+        np.testing.assert_allclose(table["mcse_mean"], table["sd"] / np.sqrt(worth), rtol=1e-12)

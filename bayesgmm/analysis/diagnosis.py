@@ -231,11 +231,10 @@ def _of_weighted(
     if not trouble and not labels.trusted:
         findings += label_findings(parameters, draws, labels, relabelled=is_relabelled(reading.tree))
     sampler = {"PSIS k-hat": k_hat, "importance sampling efficiency": efficiency}
-    invariants, parameters = (_of_independent(table, efficiency) for table in (invariants, parameters))
+    invariants, parameters = _of_independent(invariants), _of_independent(parameters)
     return Diagnosis(invariants, parameters, sampler, tuple(findings), labels, converged=not trouble)
 
 
-def _of_independent(table: pd.DataFrame, efficiency: float = 1.0) -> pd.DataFrame:
-    """A summary of independent draws: no columns about chains, standard errors for this sampling efficiency."""
-    found = {"mean": table["mean"], "sd": table["sd"], "mcse_mean": table["mcse_mean"] / np.sqrt(efficiency)}
-    return pd.DataFrame(found, index=table.index)
+def _of_independent(table: pd.DataFrame) -> pd.DataFrame:
+    """A summary of independent draws, without the columns about chains."""
+    return table[["mean", "sd", "mcse_mean"]]

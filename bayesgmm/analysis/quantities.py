@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesgmm.analysis import convergence
-from bayesgmm.analysis.contract import group_of
+from bayesgmm.analysis.contract import attribute, group_of
 from bayesgmm.analysis.densities import log_density
 from bayesgmm.analysis.draws import Draws
 from bayesgmm.analysis.reading import Reading
@@ -97,17 +97,18 @@ def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
 
 def invariant_summary(reading: Reading) -> pd.DataFrame:
     """Mean, sd, Monte Carlo standard error, effective sample sizes and R-hat of the label-invariant quantities."""
-    return summarise(iter(reading.ask(invariants_of).items()), chains=_has_chains(reading))
+    return summarise(iter(reading.ask(invariants_of).items()), efficiency=_efficiency(reading))
 
 
 def labelled_summary(reading: Reading) -> pd.DataFrame:
     """Mean, sd, Monte Carlo standard error, effective sample sizes and R-hat of each single parameter that varies."""
-    return summarise(labelled_quantities(reading.tree), chains=_has_chains(reading))
+    return summarise(labelled_quantities(reading.tree), efficiency=_efficiency(reading))
 
 
-def _has_chains(reading: Reading) -> bool:
-    """Whether the draws are those of chains. Resampled ones are independent, and R-hat would take most of the time."""
-    return bool(reading.tree.attrs.get("method") != "laplace")
+def _efficiency(reading: Reading) -> float | None:
+    """Efficiency of importance sampling, whose draws are independent; None for draws of chains."""
+    tree = reading.tree
+    return float(attribute(tree, "importance_efficiency")) if tree.attrs.get("method") == "laplace" else None
 
 
 def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]) -> Iterator[tuple[tuple[int, ...], str]]:
@@ -119,22 +120,22 @@ def entries(name: str, dims: Sequence[Hashable], labels: Sequence[Sequence[Any]]
             yield index, f"{name}[{called}]" if index else name
 
 
-def summarise(quantities: Iterator[tuple[str, FloatArray]], *, chains: bool = True) -> pd.DataFrame:
+def summarise(quantities: Iterator[tuple[str, FloatArray]], *, efficiency: float | None = None) -> pd.DataFrame:
     """Table of mean, sd, Monte Carlo standard error, effective sample sizes and R-hat, without constant quantities.
 
-    Without ``chains`` draws are independent, and effective sample sizes and R-hat stay NaN.
+    With the ``efficiency`` of independent draws, effective sample sizes and R-hat, which take most of the time, stay NaN.
     """
     tables = []
     for names, standard, mean, sd in _standardised(quantities):
         found = {"mean": mean, "sd": sd, **dict.fromkeys(_COLUMNS[2:], np.full(len(names), np.nan))}
         if standard.shape[2] >= convergence.FEWEST_DRAWS:
             with np.errstate(invalid="ignore", divide="ignore"):  # constant chains
-                if chains:
+                if efficiency is None:
                     found["mcse_mean"] = sd * convergence.mcse_mean(standard)
                     found["ess_bulk"], found["r_hat"] = convergence.of_ranks(standard)
                     found["ess_tail"] = convergence.ess_tail(standard)
                 else:
-                    found["mcse_mean"] = sd / np.sqrt(standard[0].size)
+                    found["mcse_mean"] = sd / np.sqrt(efficiency * standard[0].size)
         tables.append(pd.DataFrame(found, index=names))
     return pd.concat(tables) if len(tables) > 1 else tables[0] if tables else pd.DataFrame(columns=_COLUMNS, dtype=float)
 
