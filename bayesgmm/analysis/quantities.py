@@ -86,7 +86,7 @@ def labelled_quantities(tree: xr.DataTree) -> Iterator[tuple[str, FloatArray]]:
     """Name and draws (chain, draw) of each single parameter."""
     posterior, hyper = tree["posterior"].to_dataset(), group_of(tree, HYPERPARAMETERS)
     parameters = [name for name in ("w", "mu", "sigma", "cov", "corr") if name in posterior]
-    for name in [*parameters, *(str(each) for each in (*posterior, *hyper) if each not in (*parameters, *DRAWN))]:
+    for name in dict.fromkeys([*parameters, *(str(each) for each in (*posterior, *hyper) if each not in DRAWN)]):
         group = hyper if name in hyper else posterior
         values = group.variables[name]
         if values.dims[:2] == ("chain", "draw") and set(values.dims[2:]) <= {CLUSTER, FEATURE, FEATURE_BIS, PAIR}:
