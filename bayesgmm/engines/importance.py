@@ -154,7 +154,7 @@ def sample_laplace(
     with phases("geometry", f"Laplace's approximation{points}"):
         proposals = [(each.mass, each.approximation or laplace(own, each.point)) for each in optima]
     size, freedom = max(draws * chains, FEWEST_POINTS), float(max(own.n_dim, _FEWEST_FREEDOM))
-    with phases("draws", f"weighing {size} draws{' in a pass' if in_passes else ''}"):
+    with phases("draws", f"weighing {size} draws{' in one pass' if in_passes else ''}"):
         found = weighted(own.values, proposals, FEWEST_POINTS, rng, own)
         if found.reliable and (in_passes or found.efficiency >= _EXACT):
             found = found if size == FEWEST_POINTS else weighted(own.values, proposals, size, rng, own)
