@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from bayesgmm.data.observations import Observations
 
 ERROR = 0.005  # largest Monte Carlo standard error of a probability
 _ROUNDS = 128, 512, 2_048  # numbers of draws after which the standard error is checked
-_BLOCK = 8_192  # observations handled together, at most
+_BLOCK = 8_192  # observations handled together
 _TOGETHER = 16  # draws summed at once: a constant, so that rounding does not depend on the other observations
 
 
@@ -31,11 +30,9 @@ def averaged(draws: Draws, rows: Observations, *, further: bool) -> tuple[FloatA
     mean, sd = np.empty((2, len(rows), n_columns))
     order = _spread_out(len(draws.w))
     ends = [0, *(each for each in _ROUNDS if each < len(order)), len(order)]
-    cores = os.cpu_count() or 1
-    many = min(_BLOCK, max(1, math.ceil(len(rows) / cores)))
 
     def of_block(begin: int) -> None:
-        block = rows.of(slice(begin, begin + many))
+        block = rows.of(slice(begin, begin + _BLOCK))
         left = np.arange(len(block))
         sums = _Sums.zeros(len(block), n_columns)
         for first, last in pairwise(ends):
@@ -51,8 +48,8 @@ def averaged(draws: Draws, rows: Observations, *, further: bool) -> tuple[FloatA
             if not len(left):
                 break
 
-    with ThreadPoolExecutor(cores) as pool:
-        list(pool.map(of_block, range(0, len(rows), many)))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(of_block, range(0, len(rows), _BLOCK)))
     return mean, sd
 
 
